@@ -1,0 +1,69 @@
+"""A draft: what Candor proposed for one item, as it is stored and as it goes over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from candor.confidences import ConfidenceStatus
+from candor.predictions import Task
+from candor.tasks import without_raw
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds that one item spent in each step, and the size of the (largest) batch that it was inferred in.
+
+    `queue` is time prepared and waiting for the device; `infer` the wall time of its batches. `cached` says that a stored draft
+    answered without the model; the other figures are then those of the first time.
+    """
+
+    fetch: float = 0.0
+    prepare: float = 0.0
+    queue: float = 0.0
+    infer: float = 0.0
+    finish: float = 0.0
+    batch_size: int = 0
+    cached: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the timings as JSON values, to the microsecond."""
+        steps = {name: round(getattr(self, name), 6) for name in ("fetch", "prepare", "queue", "infer", "finish")}
+        return {**steps, "batch_size": self.batch_size, "cached": self.cached}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One immutable draft. `payload` holds the task's own fields, raw scores included."""
+
+    id: str
+    item: str
+    task: Task
+    model_version: str
+    calibration: str | None
+    confidence_status: ConfidenceStatus
+    confidence: float | None
+    payload: Mapping[str, Any]
+    timings: Timings
+    media_sha256: str
+    created_at: datetime
+    project: str | None = None
+
+    def as_wire(self, *, raw: bool = False) -> dict[str, Any]:
+        """Return the draft as the native API shows it."""
+        payload = dict(self.payload) if raw else without_raw(dict(self.payload))
+        return {
+            "id": self.id,
+            "item": self.item,
+            "project": self.project,
+            "task": self.task,
+            "model_version": self.model_version,
+            **payload,
+            "confidence": self.confidence,
+            "confidence_status": self.confidence_status,
+            "calibration": self.calibration,
+            "timings": self.timings.as_json(),
+            "created_at": self.created_at.isoformat(),
+        }

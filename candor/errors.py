@@ -1,0 +1,202 @@
+"""The one exception tree of Candor. Each class carries what every protocol needs to answer: code, HTTP status, retryable.
+
+CandorError
+├── InvalidRequest           422  the request's words are wrong
+├── NoItems                  422
+├── TooManyItems             413
+├── BodyTooLarge             413
+├── UnreadableItem           422
+│   ├── UndecodableImage     422
+│   └── UndecodableAudio     422
+├── MediaTooLarge            413  bytes, pixels or seconds over the limit
+├── MediaUnreachable         424  the item's URL did not answer
+├── MediaForbidden           403  the item's address is not allowed
+├── NotFound                 404
+│   ├── UnknownModel         404
+│   ├── UnknownAlias         404
+│   ├── UnknownDraft         404
+│   └── UnknownUpload        404
+├── WrongTask                409
+├── Conflict                 409
+├── UnsafeArtifact           422  a model file that fails its hash or would run code
+├── ModelUnavailable         503  the model can't be loaded here: what to do is in the detail
+├── NotReady                 503  retryable
+├── Overloaded               503  retryable, with retry_after
+├── WorkerLost               503  retryable: the process that held the item died
+├── DeadlineExceeded         504  retryable
+├── StorageUnavailable       503  retryable: the database or the disk refused
+└── Internal                 500  an id to look up, nothing leaked
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class CandorError(Exception):
+    """Base of every error that a caller may see. `detail` says what is wrong and, where it can, what to do next."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong inside Candor"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.detail, self.retry_after))
+
+
+def _rebuild(kind: type[CandorError], detail: str, retry_after: float | None) -> CandorError:
+    return kind(detail, retry_after=retry_after)
+
+
+class InvalidRequest(CandorError):
+    """The request is not what the API describes."""
+
+    code, status, title = "invalid_request", 422, "The request is not valid"
+
+
+class NoItems(CandorError):
+    """A request without items."""
+
+    code, status, title = "no_items", 422, "The request has no items"
+
+
+class TooManyItems(CandorError):
+    """More items than one request may carry."""
+
+    code, status, title = "too_many_items", 413, "The request has too many items"
+
+
+class BodyTooLarge(CandorError):
+    """The request body is over the limit."""
+
+    code, status, title = "body_too_large", 413, "The request body is too large"
+
+
+class UnreadableItem(CandorError):
+    """The item's bytes are not media of the kind that the task takes."""
+
+    code, status, title = "unreadable_item", 422, "The item can't be read"
+
+
+class UndecodableImage(UnreadableItem):
+    """Bytes that are not one whole still image."""
+
+    code, title = "undecodable_image", "The image can't be decoded"
+
+
+class UndecodableAudio(UnreadableItem):
+    """Bytes that hold no whole audio stream."""
+
+    code, title = "undecodable_audio", "The audio can't be decoded"
+
+
+class MediaTooLarge(CandorError):
+    """Bytes, pixels or seconds over the configured limit."""
+
+    code, status, title = "media_too_large", 413, "The item is too large"
+
+
+class MediaUnreachable(CandorError):
+    """The item's URL can't be fetched."""
+
+    code, status, title = "media_unreachable", 424, "The item's URL can't be fetched"
+
+
+class MediaForbidden(CandorError):
+    """The item's URL points where Candor does not go."""
+
+    code, status, title = "media_forbidden", 403, "The item's address is not allowed"
+
+
+class NotFound(CandorError):
+    """No such thing."""
+
+    code, status, title = "not_found", 404, "There is no such thing"
+
+
+class UnknownModel(NotFound):
+    """No model, or no version, of that name."""
+
+    code, title = "unknown_model", "There is no such model"
+
+
+class UnknownAlias(NotFound):
+    """The model has no such alias."""
+
+    code, title = "unknown_alias", "The model has no such alias"
+
+
+class UnknownDraft(NotFound):
+    """No draft of that id."""
+
+    code, title = "unknown_draft", "There is no such draft"
+
+
+class UnknownUpload(NotFound):
+    """No upload of that id."""
+
+    code, title = "unknown_upload", "There is no such upload"
+
+
+class WrongTask(CandorError):
+    """The model serves another task."""
+
+    code, status, title = "wrong_task", 409, "The model serves another task"
+
+
+class Conflict(CandorError):
+    """The same idempotency key with another request, or with one that is still running."""
+
+    code, status, title = "conflict", 409, "The request contradicts an earlier one"
+
+
+class UnsafeArtifact(CandorError):
+    """A model file whose hash is wrong, or that would run code when it is loaded."""
+
+    code, status, title = "unsafe_artifact", 422, "The model file is refused"
+
+
+class ModelUnavailable(CandorError):
+    """The model can't be loaded on this machine; the detail says what to do."""
+
+    code, status, title = "model_unavailable", 503, "The model can't be loaded here"
+
+
+class NotReady(CandorError):
+    """The model is still loading."""
+
+    code, status, title, retryable = "not_ready", 503, "The model is not ready yet", True
+
+
+class Overloaded(CandorError):
+    """Admission is full. `retry_after` says in seconds when to come back."""
+
+    code, status, title, retryable = "overloaded", 503, "Candor is at capacity", True
+
+
+class WorkerLost(CandorError):
+    """The process that was drafting the item died."""
+
+    code, status, title, retryable = "worker_lost", 503, "The worker that drafted this item stopped", True
+
+
+class DeadlineExceeded(CandorError):
+    """The request's time ran out."""
+
+    code, status, title, retryable = "deadline_exceeded", 504, "The time for this request ran out", True
+
+
+class StorageUnavailable(CandorError):
+    """The database or the disk refused; nothing was answered that is not stored."""
+
+    code, status, title, retryable = "storage_unavailable", 503, "The draft can't be stored", True
+
+
+class Internal(CandorError):
+    """A bug. The detail carries an id to look up in the log, and nothing else."""

@@ -1,0 +1,180 @@
+"""The task registry: for each task, its media, its correctness rule, and how a prediction is rendered as a draft's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from candor.confidences import Confidences
+from candor.predictions import Classification, Detections, Floats, Prediction, Segment, Task, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What rendering needs to know beside the prediction."""
+
+    draft_id: str
+    labels: Sequence[str]
+    display_threshold: float | None = None
+    top_k: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task. `render` gives a draft's payload as JSON values; `confidence` the whole draft's probability, where estimated."""
+
+    name: Task
+    media: Literal["image", "audio"]
+    prediction: type
+    calibrated_score: str
+    correctness: str
+    render: Callable[[Any, Confidences, Rendering], dict[str, Any]]
+    confidence: Callable[[dict[str, Any]], float | None]
+
+
+def _round(value: float, digits: int = 6) -> float:
+    return round(float(value), digits)
+
+
+def _at(confidences: Confidences, index: int) -> float | None:
+    return None if confidences.labels is None else _round(confidences.labels[index])
+
+
+def _render_detections(prediction: Detections, confidences: Confidences, how: Rendering) -> dict[str, Any]:
+    threshold = how.display_threshold or 0.0
+    shown = [i for i in range(len(prediction.score)) if prediction.score[i] >= threshold]
+    return {
+        "image_size": list(prediction.image_size),
+        "labels": [
+            {
+                "id": f"{how.draft_id}.{position}",
+                "label": how.labels[prediction.class_index[i]],
+                "xyxy": [_round(x, 3) for x in prediction.xyxy[i]],
+                "confidence": _at(confidences, i),
+                "raw": {"score": _round(prediction.score[i]), "logit": _round(prediction.logit[i])},
+            }
+            for position, i in enumerate(shown)
+        ],
+    }
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of logits (…, k) over the last axis, computed in float64 from the row maximum."""
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def _render_classification(prediction: Classification, confidences: Confidences, how: Rendering) -> dict[str, Any]:
+    scores = softmax(prediction.logits)
+    best = np.argsort(-prediction.logits, kind="stable")[: how.top_k]
+    return {
+        "image_size": list(prediction.image_size),
+        "labels": [
+            {
+                "id": f"{how.draft_id}.{position}",
+                "label": how.labels[i],
+                "confidence": _at(confidences, int(i)),
+                "raw": {"score": _round(scores[i]), "logit": _round(prediction.logits[i])},
+            }
+            for position, i in enumerate(best)
+        ],
+    }
+
+
+def _render_segment(segment: Segment, first_word: int, confidences: Confidences, label_id: str) -> dict[str, Any]:
+    return {
+        "id": label_id,
+        "start": _round(segment.start, 3),
+        "end": _round(segment.end, 3),
+        "text": segment.text.strip(),
+        "confidence": None,  # a segment's own probability needs its own model: the product of its words' is not it
+        "words": [
+            {
+                "text": word.text.strip(),
+                "start": _round(word.start, 3),
+                "end": _round(word.end, 3),
+                "confidence": _at(confidences, first_word + position),
+                "raw": {"score": _round(word.score), "logit": _round(word.logit)},
+            }
+            for position, word in enumerate(segment.words)
+        ],
+        "raw": {
+            "avg_logprob": _round(segment.avg_logprob),
+            "no_speech_prob": _round(segment.no_speech_prob),
+            "compression_ratio": _round(segment.compression_ratio),
+        },
+    }
+
+
+def _render_transcript(prediction: Transcript, confidences: Confidences, how: Rendering) -> dict[str, Any]:
+    rendered, first_word = [], 0
+    for position, segment in enumerate(prediction.segments):
+        rendered.append(_render_segment(segment, first_word, confidences, f"{how.draft_id}.{position}"))
+        first_word += len(segment.words)
+    return {
+        "duration": _round(prediction.duration, 3),
+        "language": prediction.language,
+        "text": prediction.text,
+        "no_speech": not prediction.segments,
+        "segments": rendered,
+    }
+
+
+def _not_estimated(_payload: dict[str, Any]) -> None:
+    return None
+
+
+def _first_label(payload: dict[str, Any]) -> float | None:
+    labels = payload["labels"]
+    confidence: float | None = labels[0]["confidence"] if labels else None
+    return confidence
+
+
+SPECS: Mapping[Task, TaskSpec] = {
+    "detection": TaskSpec(
+        name="detection",
+        media="image",
+        prediction=Detections,
+        calibrated_score="logit of each box's displayed score",
+        correctness="the box matches an unmatched true box of its class at IoU >= 0.5, in descending score; a duplicate is wrong",
+        render=_render_detections,
+        confidence=_not_estimated,
+    ),
+    "classification": TaskSpec(
+        name="classification",
+        media="image",
+        prediction=Classification,
+        calibrated_score="logits over the label set",
+        correctness="the label equals the truth",
+        render=_render_classification,
+        confidence=_first_label,
+    ),
+    "transcription": TaskSpec(
+        name="transcription",
+        media="audio",
+        prediction=Transcript,
+        calibrated_score="log-odds of each word's least token probability",
+        correctness="the word is a correct word in the alignment of the normalised text with the normalised reference",
+        render=_render_transcript,
+        confidence=_not_estimated,
+    ),
+}
+
+
+def render(task: Task, prediction: Prediction, confidences: Confidences, how: Rendering) -> dict[str, Any]:
+    """Return the payload of a draft, raw scores included, as JSON values."""
+    return SPECS[task].render(prediction, confidences, how)
+
+
+def without_raw(value: Any) -> Any:
+    """Return a payload without its raw scores, which are shown only on request."""
+    if isinstance(value, dict):
+        return {key: without_raw(inner) for key, inner in value.items() if key != "raw"}
+    if isinstance(value, list):
+        return [without_raw(inner) for inner in value]
+    return value

@@ -1,0 +1,185 @@
+"""All configuration: one model, from a YAML file, then `CANDOR_*` environment variables, read once at start and passed down.
+
+`CANDOR_SERVER__PORT=9000` sets `server.port`. docs/reference/configuration.md is generated from the descriptions here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from candor.errors import InvalidRequest
+from candor.predictions import Task
+
+
+class Section(BaseModel):
+    """A part of the configuration; an unknown key is an error, so that a typo never goes unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """Where and how the server listens."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback also needs `allow_remote: true`.")
+    port: int = Field(8000, ge=1, le=65535, description="Port of the API.")
+    allow_remote: bool = Field(
+        False, description="Permit an address beyond loopback. Until API keys exist, everyone who reaches it may draft."
+    )
+    topology: Literal["tasks", "single"] = Field(
+        "tasks",
+        description="`tasks`: one Ray Serve deployment per task, each its own ingress, plus a control one. `single`: all in one replica.",
+    )
+    ingress: Literal["auto", "haproxy", "python"] = Field(
+        "auto",
+        description="Ray Serve's front: `haproxy` (10 times the throughput), `python`, or `auto`: HAProxy where it is installed.",
+    )
+    ray_address: str | None = Field(None, description="Address of a running Ray cluster, or `auto`. Empty: start Ray on this machine.")
+    request_seconds: float = Field(120, gt=0, description="Longest time for one request, in seconds; then 504.")
+    graceful_stop_seconds: float = Field(30, ge=0, description="How long drafts in flight may take to finish after a stop signal.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+
+
+class LimitSettings(Section):
+    """What a request may carry. Beyond it the answer is a problem with status 413, or 503 for the queue."""
+
+    items: int = Field(256, ge=1, description="Most items in one request.")
+    body_bytes: int = Field(256 * 2**20, ge=1, description="Most bytes of one request body.")
+    item_bytes: int = Field(128 * 2**20, ge=1, description="Most encoded bytes of one item, also when it is fetched from a URL.")
+    pixels: int = Field(50_000_000, ge=1, description="Most pixels of one image, known from its header before it is decoded.")
+    audio_seconds: float = Field(7_200, gt=0, description="Longest recording, in seconds.")
+    queued_items: int = Field(
+        512, ge=1, description="Most items that one replica holds, waiting and running; beyond it 503 with Retry-After."
+    )
+    queued_bytes: int = Field(2**30, ge=1, description="Most encoded bytes that one replica holds, waiting and running.")
+
+
+class MediaSettings(Section):
+    """Which item URLs are fetched. Loopback, private and link-local addresses are refused after DNS and after every redirect."""
+
+    schemes: tuple[Literal["http", "https"], ...] = Field(("https", "http"), description="Schemes that are fetched.")
+    allowed_hosts: tuple[str, ...] = Field((), description="If set, only these hosts (`*.example.org` matches subdomains) are fetched.")
+    private_hosts: tuple[str, ...] = Field((), description="Hosts that may resolve to a private address, such as an object store inside.")
+    timeout_seconds: float = Field(20, gt=0, description="Longest time for one fetch, redirects and body included.")
+    redirects: int = Field(3, ge=0, description="Most redirects that are followed, each checked anew.")
+
+
+class StorageSettings(Section):
+    """Where drafts and files live."""
+
+    database_url: str = Field("sqlite+aiosqlite:///var/candor.db", description="SQLAlchemy URL of the database.")
+    sqlite_synchronous: Literal["full", "normal"] = Field(
+        "full", description="SQLite only. `full`: a committed draft survives a power cut. `normal`: it survives a killed process."
+    )
+    blobs: Path = Field(Path("var/blobs"), description="Folder of uploads, named by SHA-256.")
+    models: Path = Field(Path("var/models"), description="Folder of installed model artifacts.")
+    downloads: Path | None = Field(None, description="Folder of fetched packages; default: $XDG_CACHE_HOME/candor or ~/.cache/candor.")
+
+
+class EngineSettings(Section):
+    """How models run. A task may override each of these."""
+
+    device: str = Field("auto", description="`auto` (a GPU if torch sees one), `cpu`, or `cuda:0` and so on.")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="Arithmetic of the models.")
+    threads: int = Field(0, ge=0, description="CPU threads of one model call; 0: all cores that this replica may use.")
+    prepare_threads: int = Field(0, ge=0, description="Threads that decode items; 0: one per core.")
+    max_batch: int = Field(16, ge=1, description="Most units (images, windows of speech) in one device call.")
+    channels_last: bool = Field(True, description="Memory layout of image models; faster on most devices.")
+    compile: bool = Field(False, description="torch.compile with bucketed batch sizes: slower start, faster GPU calls.")
+    memory_fraction: float | None = Field(None, gt=0, le=1, description="Share of the GPU's memory that this replica's allocator may take.")
+    cache_bytes: int = Field(4 * 2**30, ge=1, description="Most bytes of loaded model versions that one replica keeps.")
+
+
+class TaskSettings(Section):
+    """One task's deployment."""
+
+    model: str = Field(description="Model that drafts where a request names none.")
+    replicas: int = Field(1, ge=1, description="Ray Serve replicas.")
+    num_cpus: float = Field(0, ge=0, description="CPUs that Ray reserves for each replica.")
+    num_gpus: float = Field(0, ge=0, description="GPUs (a fraction is fine) that Ray reserves for each replica.")
+    engine: dict[str, Any] = Field(default_factory=dict, description="Overrides of `engine` for this task.")
+
+
+class ModelSettings(Section):
+    """One model that this server knows."""
+
+    task: Task
+    family: str = Field(description="`ultralytics`, `whisper`, `timm`, `onnx`, or an installed package's own.")
+    source: str = Field(description="`builtin:NAME`, `file:PATH` or `official:NAME` (fetched from the family's hub at installation).")
+    options: dict[str, Any] = Field(default_factory=dict, description="What the family needs to know: labels, image size, language, …")
+    calibration: Path | None = Field(None, description="Calibration record, made by `candor calibrate`. None: `uncalibrated`.")
+    aliases: tuple[str, ...] = Field(("production",), description="Aliases that point to this model's version.")
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(env_prefix="CANDOR_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    server: ServerSettings = ServerSettings()  # type: ignore[call-arg]
+    limits: LimitSettings = LimitSettings()  # type: ignore[call-arg]
+    media: MediaSettings = MediaSettings()  # type: ignore[call-arg]
+    storage: StorageSettings = StorageSettings()  # type: ignore[call-arg]
+    engine: EngineSettings = EngineSettings()  # type: ignore[call-arg]
+    tasks: dict[Task, TaskSettings] = Field(default_factory=dict, description="The tasks that this server drafts.")
+    models: Annotated[dict[str, ModelSettings], Field(description="The models that this server knows, by name.")] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as init values."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        for task, chosen in self.tasks.items():
+            model = self.models.get(chosen.model.partition("@")[0])
+            if model is None:
+                raise ValueError(f"tasks.{task}.model names {chosen.model!r}, which is not under `models`")
+            if model.task != task:
+                raise ValueError(f"tasks.{task}.model names {chosen.model!r}, whose task is {model.task}")
+        if self.server.host not in ("127.0.0.1", "localhost", "::1") and not self.server.allow_remote:
+            raise ValueError(f"server.host {self.server.host} is beyond loopback: set server.allow_remote: true if you mean it")
+        return self
+
+    def engine_for(self, task: Task) -> EngineSettings:
+        """Return the engine settings of a task: the general ones under its own."""
+        return EngineSettings.model_validate({**self.engine.model_dump(), **self.tasks[task].engine})
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a YAML file and the environment.
+
+    Raises:
+        InvalidRequest: the file is missing or wrong; the detail names each wrong key.
+    """
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+        return Settings(**values)
+    except OSError as error:
+        raise InvalidRequest(f"the configuration {path} can't be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InvalidRequest(f"the configuration {path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors()]
+        raise InvalidRequest(f"the configuration {path} is not valid:\n" + "\n".join(lines)) from error
+
+
+def cache_home(settings: Settings) -> Path:
+    """Return the folder for what may be fetched again: packages and the weights in them."""
+    if settings.storage.downloads is not None:
+        return settings.storage.downloads
+    base = os.environ.get("CANDOR_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "candor")
+    return Path(base)
