@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from candor.errors import CandorError, Internal, UnreadableItem
+from candor.fake import FakeFamily, FakeModel
+from candor.families import Device, MediaLimits, PreparedItem
+from candor.manifest import Manifest
+from candor.predictions import Transcript
+from serving.engine import Engine, EngineOptions
+
+OPTIONS = EngineOptions(MediaLimits(), max_batch=4, prepare_threads=2, cache_bytes=10 << 20)
+
+
+def manifest(**values: Any) -> Manifest:
+    return Manifest(**{"name": "m", "task": "detection", "family": "fake", "files": {}, "labels": ("cat", "dog"), **values})
+
+
+def fake(**values: Any) -> FakeModel:
+    return FakeFamily().load(manifest(**values), Path(), Device())
+
+
+@asynccontextmanager
+async def engine(model: FakeModel, options: EngineOptions = OPTIONS) -> AsyncIterator[Engine]:
+    made = Engine(lambda version: model, options)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_items_of_different_callers_share_batches_and_get_their_own_answers() -> None:
+    model = fake(input={"base": 0.002})
+    async with engine(model) as made:
+        items = [b"item %d" % i for i in range(20)]
+        together = await asyncio.gather(*(made.predict("m@1", item) for item in items))
+        assert max(model.batches) > 1
+        for item, (prediction, timings) in zip(items, together, strict=True):
+            alone, _ = await made.predict("m@1", item)
+            assert (alone.logit == prediction.logit).all()  # type: ignore[union-attr]
+            assert timings.batch_size >= 1
+            assert timings.infer > 0
+
+
+async def test_an_item_of_many_units_is_answered_in_order() -> None:
+    async with engine(fake(task="transcription", labels=())) as made:
+        prediction, timings = await made.predict("m@1", json.dumps({"units": 50}).encode())
+    assert isinstance(prediction, Transcript)
+    assert [word.text for word in prediction.segments[0].words] == [f"word{i}" for i in range(50)]
+    assert timings.batch_size >= 1
+
+
+async def test_an_item_without_units_is_still_finished() -> None:
+    async with engine(fake(task="transcription", labels=())) as made:
+        prediction, timings = await made.predict("m@1", json.dumps({"units": 0}).encode())
+    assert isinstance(prediction, Transcript)
+    assert prediction.segments == ()
+    assert timings.batch_size == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [("prepare", UnreadableItem), ("infer", UnreadableItem), ("batch", Internal), ("finish", Internal)]
+)
+async def test_one_bad_item_fails_alone(step: str, expected: type[CandorError]) -> None:
+    async with engine(fake()) as made:
+        items = [b"a", json.dumps({"fail": step}).encode(), b"c"]
+        results = await asyncio.gather(*(made.predict("m@1", item) for item in items), return_exceptions=True)
+        assert [type(result).__name__ for result in results] == ["tuple", expected.__name__, "tuple"]
+        for _ in range(40):  # more failures than there are slots: none was lost
+            with pytest.raises(expected):
+                await made.predict("m@1", items[1])
+        await made.predict("m@1", b"still alive")
+
+
+async def test_memory_ahead_of_the_device_is_bounded() -> None:
+    made_units = 0
+
+    class Lazy(FakeModel):
+        most_ahead = 0
+
+        def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
+            def units() -> Iterator[Any]:
+                nonlocal made_units
+                for i in range(500):
+                    made_units += 1
+                    self.most_ahead = max(self.most_ahead, made_units - sum(self.batches))
+                    yield (i, {})
+
+            return PreparedItem(units=units(), context={})
+
+    model = Lazy(manifest(task="transcription", labels=()))
+    async with engine(model) as made:
+        await made.predict("m@1", b"long")
+    assert made_units == 500
+    assert model.most_ahead <= 2 * OPTIONS.max_batch + 2 + OPTIONS.max_batch
+
+
+async def test_leaving_callers_do_not_leak_slots() -> None:
+    model = fake(input={"base": 0.002})
+    async with engine(model) as made:
+        for _ in range(30):
+            task = asyncio.create_task(made.predict("m@1", b"x"))
+            await asyncio.sleep(0.0005)
+            task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(made.predict("m@1", b"%d" % i) for i in range(30)))
+
+
+async def test_a_version_that_fails_to_load_says_so_and_is_tried_again() -> None:
+    attempts = 0
+
+    def load(version: str) -> FakeModel:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise CandorError("no weights")
+        return fake()
+
+    made = Engine(load, OPTIONS)
+    with pytest.raises(CandorError, match="no weights"):
+        await made.predict("m@1", b"x")
+    assert made.state("m@1") == ("failed", "no weights")
+    await made.predict("m@1", b"x")
+    assert made.state("m@1") == ("ready", "")
+    await made.close()
