@@ -1,0 +1,1 @@
+"""Confidence that means what it says: fit, apply and measure calibrations. Pure functions over arrays; no model is known here."""
