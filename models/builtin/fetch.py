@@ -12,6 +12,7 @@ import os
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +126,7 @@ def _extract(path: Path, member: Member) -> Path:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, KeyError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise UnsafeArtifact(f"{member.path} can't be read from {path.name}: {error}") from error
     if done != member.size or digest.hexdigest() != member.sha256:
         raise UnsafeArtifact(

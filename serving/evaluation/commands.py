@@ -1,0 +1,166 @@
+"""The commands `candor evaluate` and `candor calibrate`. What is heavy is imported when a command runs."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from candor.errors import CandorError, InvalidRequest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from calibration.record import CalibrationRecord
+    from serving.config import Settings
+    from serving.evaluation.evaluate import Run
+
+_DEFAULT_CONFIG = Path("configs/default.yaml")
+
+_Model = Annotated[str, typer.Option("--model", help="Model of the configuration: name, name@alias or name@version.")]
+_Data = Annotated[
+    Path, typer.Option("--data", help="Labelled folder: annotations.json and images/ (COCO), labels.csv, or transcripts.csv.")
+]
+_Config = Annotated[Path, typer.Option("--config", help="Configuration file.")]
+_Split = Annotated[str | None, typer.Option("--split", help="Only this split of the data; `all` for all. Default: all but train….")]
+_Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many items, chosen by hash.")]
+_Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Largest batch. Default: as configured for the task.")]
+
+
+def evaluate(
+    model: _Model,
+    data: _Data,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report here as JSON.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", help="Calibration record, or `none`. Default: the model's configured one.")
+    ] = None,
+    config: _Config = _DEFAULT_CONFIG,
+    split: _Split = None,
+    limit: _Limit = None,
+    batch: _Batch = None,
+) -> None:
+    """Measure a model on a labelled folder: quality, and whether its confidence means what it says."""
+    with _told() as (out, err):
+        from serving.config import load_settings  # noqa: PLC0415
+        from serving.evaluation.evaluate import evaluate as report_on  # noqa: PLC0415
+        from serving.evaluation.show import show_report  # noqa: PLC0415
+
+        settings = load_settings(config)
+        _writable(json)
+        record, uncalibrated = _record(settings, model, calibration)
+        run = _run(settings, model, data, (split, limit, batch), err)
+        if record is not None and calibration is not None:
+            _must_fit(record, run)
+        report = report_on(run, record, uncalibrated)
+        if json is not None:
+            _write(json, report)
+        show_report(report, out)
+
+
+def calibrate(  # noqa: PLR0913, PLR0917 - one argument per option
+    model: _Model,
+    data: _Data,
+    out: Annotated[Path, typer.Option("--out", help="Write the calibration record here, as JSON.")],
+    config: _Config = _DEFAULT_CONFIG,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Detection: score from which boxes are shown. Default: the model's own.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the data, for the record. Default: the folder's.")] = "",
+    caveat: Annotated[str, typer.Option("--caveat", help="Licence of the data and what is known against them, for the record.")] = "",
+    split: _Split = None,
+    limit: _Limit = None,
+    batch: _Batch = None,
+) -> None:
+    """Fit a calibration on one half of a labelled folder, measure it on the other, and write the record."""
+    with _told() as (console, err):
+        from serving.config import load_settings  # noqa: PLC0415
+        from serving.evaluation.calibrate import calibrate as fitted_on  # noqa: PLC0415
+        from serving.evaluation.calibrate import display_threshold  # noqa: PLC0415
+        from serving.evaluation.show import show_record  # noqa: PLC0415
+
+        settings = load_settings(config)
+        _writable(out)
+        run = _run(settings, model, data, (split, limit, batch), err, lambda manifest: display_threshold(manifest, threshold))
+        record = fitted_on(run, threshold, name, caveat)
+        _write(out, record.as_json())
+        show_record(record, console)
+
+
+@contextmanager
+def _told() -> Iterator[tuple[Console, Console]]:
+    """Yield consoles for standard output and standard error; a CandorError is told in a line there, with exit code 2."""
+    from rich.console import Console  # noqa: PLC0415
+
+    out, err = Console(), Console(stderr=True)
+    try:
+        yield out, err
+    except CandorError as error:
+        err.print(f"error: {error.detail}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def _run(
+    settings: Settings,
+    model: str,
+    data: Path,
+    how: tuple[str | None, int | None, int | None],
+    console: Console,
+    check: Callable[[Any], object] = lambda manifest: None,
+) -> Run:
+    from serving.evaluation.datasets import read_folder  # noqa: PLC0415
+    from serving.evaluation.evaluate import Run  # noqa: PLC0415
+    from serving.evaluation.model import open_model  # noqa: PLC0415
+
+    split, limit, batch = how
+    opened = open_model(settings, model, batch, console)
+    check(opened.manifest)
+    folder = read_folder(data, opened.manifest, split).limited(limit)
+    outcomes, seconds = opened.predict(folder.examples, console)
+    return Run(folder, opened.manifest, outcomes, seconds)
+
+
+def _record(settings: Settings, model: str, asked: str | None) -> tuple[CalibrationRecord | None, str]:
+    """Return the record to apply, or None and why there is none."""
+    from calibration.record import load  # noqa: PLC0415
+
+    if asked == "none":
+        return None, "it was asked for without a calibration"
+    if asked is not None:
+        return load(Path(asked)), ""
+    known = settings.models.get(model.partition("@")[0])
+    if known is None or known.calibration is None:
+        return None, "no calibration is configured for it"
+    return load(known.calibration), ""
+
+
+def _must_fit(record: CalibrationRecord, run: Run) -> None:
+    """Raise InvalidRequest where a record that was asked for by name belongs to something else."""
+    from calibration.apply import misfit  # noqa: PLC0415
+
+    if reason := misfit(record, run.manifest.version, run.manifest.display_threshold):
+        raise InvalidRequest(f"the calibration {record.id} can't be used: {reason}")
+
+
+def _writable(path: Path | None) -> None:
+    """Raise InvalidRequest where a file can't be written, before the long work and not after."""
+    if path is not None and (path.is_dir() or not os.access(path.parent if path.parent.is_dir() else Path(), os.W_OK)):
+        raise InvalidRequest(f"{path} can't be written")
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as opened:
+            json_module.dump(value, opened, indent=2, ensure_ascii=False, allow_nan=False)
+            opened.write("\n")
+        os.chmod(opened.name, 0o644)
+        os.replace(opened.name, path)
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be written: {error.strerror}") from error
