@@ -1,0 +1,7 @@
+"""What Candor keeps: drafts and idempotency keys in a database, uploads in a folder."""
+
+from store.blobs import Blob, Blobs
+from store.schema import migrate
+from store.store import Store, StoredReply, open_store
+
+__all__ = ["Blob", "Blobs", "Store", "StoredReply", "migrate", "open_store"]

@@ -1,0 +1,229 @@
+"""The store: drafts, idempotency keys and uploads in one database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from candor.drafts import Draft, Timings
+from candor.errors import Conflict, StorageUnavailable, UnknownDraft, UnknownUpload
+from store import dialects, schema
+from store.dialects import Synchronous
+from store.tables import drafts, idempotency, uploads
+from store.writer import Writer
+
+KEPT = timedelta(hours=24)  # how long an idempotency key answers
+FOUND_PER_ITEM = 16  # most stored drafts that `find` returns for one item's bytes
+_FIND_AT_ONCE = 32  # items per SELECT
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """The reply that an Idempotency-Key already has."""
+
+    status: int
+    body: bytes
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def open_store(url: str, *, sqlite_synchronous: Synchronous = "full", migrate: bool = True) -> Store:
+    """Open the database behind a SQLAlchemy URL with an async driver; by default make or migrate its tables first.
+
+    Raises:
+        InvalidRequest: the URL is wrong, or names a database in memory.
+        StorageUnavailable: the database can't be opened or migrated.
+    """
+    if migrate:
+        await asyncio.to_thread(schema.migrate, url)
+    store = Store(dialects.make_engine(url, sqlite_synchronous))
+    try:
+        await store.ping()
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+class Store:
+    """Reads and writes of one process; belongs to the event loop that opened it. Several processes may open the same database.
+
+    Every method raises StorageUnavailable where the database is locked for long, full, read-only or gone.
+    """
+
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._writer = Writer(engine, drafts)
+
+    async def save(self, drafts: Sequence[Draft]) -> None:
+        """Store drafts, all or none of them; they are committed when this returns. Concurrent calls share a transaction.
+
+        Raises:
+            Conflict: a draft of one of these ids is stored.
+        """
+        if drafts:
+            with _refusals("a draft of the same id is stored"):
+                await self._writer.insert([_row(draft) for draft in drafts])
+
+    async def get(self, draft_id: str) -> Draft:
+        """Return one draft.
+
+        Raises:
+            UnknownDraft: there is none of that id.
+        """
+        found = await self._read(sa.select(drafts).where(drafts.c.id == draft_id))
+        if not found:
+            raise UnknownDraft(f"there is no draft {draft_id!r}")
+        return _draft(found[0])
+
+    async def find(self, model_version: str, calibration: str | None, media_sha256: Sequence[str]) -> dict[str, list[Draft]]:
+        """Return the stored drafts of the same bytes, model version and calibration, newest first, at most FOUND_PER_ITEM for each.
+
+        Bytes that have none are absent from the answer.
+        """
+        found: dict[str, list[Draft]] = {}
+        wanted = list(dict.fromkeys(media_sha256))
+        for start in range(0, len(wanted), _FIND_AT_ONCE):
+            for row in await self._read(_newest(model_version, calibration, wanted[start : start + _FIND_AT_ONCE])):
+                found.setdefault(row.media_sha256, []).append(_draft(row))
+        for of_item in found.values():
+            of_item.sort(key=lambda draft: (draft.created_at, draft.id), reverse=True)
+        return found
+
+    async def claim(self, key: str, fingerprint: str, abandoned_after: float) -> StoredReply | None:
+        """Claim an Idempotency-Key for a request whose content has this fingerprint. Keys of different teams must differ.
+
+        None: the key is yours; end with `keep` or `release`. A claim that is neither after `abandoned_after` seconds (its process
+        died) goes to the next who asks, so that must be longer than any request runs.
+
+        Raises:
+            Conflict: the key came with another fingerprint, or its first request is still running (`retry_after` is set).
+        """
+
+        async def work(connection: AsyncConnection) -> sa.Row[Any] | None:
+            return await _claim(connection, key, fingerprint, self._clock(), abandoned_after)
+
+        with _refusals():
+            earlier = await self._writer.run(work)
+        if earlier is None:
+            return None
+        if earlier.fingerprint != fingerprint:
+            raise Conflict("this Idempotency-Key came before with another request; use a new key for a new request")
+        if earlier.status is None:
+            raise Conflict("the first request with this Idempotency-Key is still running; ask again for its reply", retry_after=1.0)
+        return StoredReply(earlier.status, earlier.body)
+
+    async def keep(self, key: str, status: int, body: bytes) -> None:
+        """Keep the reply to a claimed key, to be replayed for 24 hours."""
+        values = {"status": status, "body": body, "expires_at": self._clock() + KEPT}
+        await self._execute(sa.update(idempotency).where(*_running(key)).values(values))
+
+    async def release(self, key: str) -> None:
+        """Free a claimed key: its request failed in a way that a retry may mend."""
+        await self._execute(sa.delete(idempotency).where(*_running(key)))
+
+    async def add_upload(self, upload_id: str, sha256: str, size: int) -> None:
+        """Record that an upload is the blob of this SHA-256; `Blobs` calls it when the file is safe."""
+        values = {"id": upload_id, "sha256": sha256, "bytes": size, "created_at": self._clock()}
+        await self._execute(sa.insert(uploads).values(values))
+
+    async def upload_sha256(self, upload_id: str) -> str:
+        """Return the SHA-256 of an upload.
+
+        Raises:
+            UnknownUpload: there is none of that id.
+        """
+        found = await self._read(sa.select(uploads.c.sha256).where(uploads.c.id == upload_id))
+        if not found:
+            raise UnknownUpload(f"there is no upload {upload_id!r}")
+        return str(found[0].sha256)
+
+    async def ping(self) -> None:
+        """Read one row of the drafts.
+
+        Raises:
+            StorageUnavailable: the database can't be read, or has no tables.
+        """
+        await self._read(sa.select(drafts.c.id).limit(1))
+
+    async def close(self) -> None:
+        """Write what waits and close the connections."""
+        await self._writer.close()
+        await self._engine.dispose()
+
+    async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
+        with _refusals():
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).all()
+
+    async def _execute(self, statement: sa.Executable) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        with _refusals():
+            await self._writer.run(work)
+
+
+@contextmanager
+def _refusals(already: str = "the row is stored already") -> Iterator[None]:
+    """Turn what the database says into errors of ours."""
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        raise Conflict(already) from error
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error)
+        raise StorageUnavailable(f"the database refused: {reason}", retry_after=1.0) from error
+
+
+def _row(draft: Draft) -> dict[str, Any]:
+    values = {column.name: getattr(draft, column.name) for column in drafts.columns}
+    return {**values, "payload": dict(draft.payload), "timings": asdict(draft.timings)}
+
+
+def _draft(row: sa.Row[Any]) -> Draft:
+    values = dict(row._mapping)
+    return Draft(**{**values, "timings": Timings(**values["timings"])})
+
+
+def _newest(model_version: str, calibration: str | None, shas: Sequence[str]) -> sa.Executable:
+    """Select the newest drafts of each of the shas: a short walk down the index for each, however many drafts it has."""
+    same_calibration = drafts.c.calibration.is_(None) if calibration is None else drafts.c.calibration == calibration
+    parts = [
+        sa.select(drafts)
+        .where(drafts.c.media_sha256 == sha, drafts.c.model_version == model_version, same_calibration)
+        .order_by(drafts.c.created_at.desc(), drafts.c.id.desc())
+        .limit(FOUND_PER_ITEM)
+        .subquery()
+        for sha in shas
+    ]
+    return sa.union_all(*(sa.select(part) for part in parts))
+
+
+async def _claim(connection: AsyncConnection, key: str, fingerprint: str, now: datetime, abandoned_after: float) -> sa.Row[Any] | None:
+    """Return the row that holds the key, or None when it is now ours."""
+    await connection.execute(sa.delete(idempotency).where(idempotency.c.expires_at <= now))
+    ours = {"fingerprint": fingerprint, "claimed_at": now, "expires_at": now + KEPT}
+    insert = dialects.insert_ignoring(connection.dialect, idempotency).values(key=key, **ours)
+    if (await connection.execute(insert)).rowcount:
+        return None
+    earlier = (await connection.execute(sa.select(idempotency).where(idempotency.c.key == key).with_for_update())).one()
+    abandoned = earlier.status is None and now - earlier.claimed_at >= timedelta(seconds=abandoned_after)
+    if abandoned and earlier.fingerprint == fingerprint:
+        await connection.execute(sa.update(idempotency).where(idempotency.c.key == key).values(ours))
+        return None
+    return earlier
+
+
+def _running(key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return idempotency.c.key == key, idempotency.c.status.is_(None)
