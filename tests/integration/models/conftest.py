@@ -1,0 +1,61 @@
+"""The built-in models, installed once per machine and loaded once per session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from candor.families import Device, LoadedModel, get_family
+from models import builtin
+from models.catalog import Catalog, Installed, ModelEntry
+from models.samples import Sample, samples
+from serving.config import Settings, cache_home
+
+
+def _cache() -> Path:
+    return cache_home(Settings())
+
+
+@pytest.fixture(scope="session")
+def installed() -> Callable[[str], Installed]:
+    """Give a built-in model by name, installed in a folder that outlives the session, so that it is converted once per machine."""
+
+    @cache
+    def install(name: str) -> Installed:
+        recipe = builtin.get_recipe(name)
+        entry = ModelEntry(name, recipe.task, recipe.family, f"builtin:{name}")
+        return Catalog([entry], _cache() / "test-models", _cache()).install(name)
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def loaded(installed: Callable[[str], Installed]) -> Iterator[Callable[[str], LoadedModel]]:
+    """Give a built-in model by name, verified and loaded on the CPU in float32 with all cores, once per session."""
+    models: dict[str, LoadedModel] = {}
+
+    def load(name: str) -> LoadedModel:
+        if name not in models:
+            found = installed(name)
+            device = Device(threads=len(os.sched_getaffinity(0)))
+            models[name] = get_family(found.manifest.family).load(found.manifest, found.verify(), device)
+        return models[name]
+
+    yield load
+    for model in models.values():
+        model.close()
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[bytes]:
+    """Real pictures from packages, as encoded bytes."""
+    return [sample.path.read_bytes() for sample in _samples() if sample.kind == "image"]
+
+
+@cache
+def _samples() -> list[Sample]:
+    return samples(_cache())
