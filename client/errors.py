@@ -1,0 +1,43 @@
+"""What can go wrong for a client.
+
+ClientError
+├── Unreachable       no server answers at the address
+├── Refused           the server answered the whole request with a problem
+├── UnexpectedAnswer  something answers there, and it is not Candor
+└── UnclearTask       nothing says what to draft
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of the client's errors; the text is one line for people."""
+
+
+class Unreachable(ClientError):
+    """No server answers at the address, or the connection broke each time that the request was tried."""
+
+
+class UnexpectedAnswer(ClientError):
+    """The answer is not what Candor's API describes, so that something else probably listens there."""
+
+
+class UnclearTask(ClientError):
+    """Nothing says what to draft."""
+
+
+class Refused(ClientError):
+    """The request as a whole failed. `problem` is the answer's problem object (RFC 9457) as it came."""
+
+    def __init__(self, problem: Mapping[str, Any], *, retry_after: float | None = None, request_id: str | None = None) -> None:
+        self.problem = dict(problem)
+        self.status = int(problem.get("status") or 0)
+        self.code = str(problem.get("code") or "unknown")
+        self.detail = str(problem.get("detail") or problem.get("title") or "no reason was given")
+        self.retryable = bool(problem.get("retryable", False))
+        self.retry_after = retry_after  # seconds
+        self.request_id = request_id
+        super().__init__(f"{self.detail} ({self.code})")
