@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from safetensors import SafetensorError
+
 from candor.errors import InvalidRequest, StorageUnavailable, UnsafeArtifact
 from candor.manifest import Manifest
 
@@ -122,18 +124,19 @@ def clear_abandoned(parent: Path) -> None:
 def publish(folder: Path, place: Path) -> None:
     """Move a built folder to its place on the same disk, durably; a folder that is there already makes way.
 
+    Everyone may read what is published: the server may run as another user than who installed, and some libraries write private files.
+
     Raises:
         StorageUnavailable: the disk refuses.
     """
     with disk_errors(place, folder):
-        for path in folder.rglob("*"):
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
             _sync(path)
-        _sync(folder)
         if place.exists():
             aside = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=place.parent))
             os.replace(place, aside / "old")
             shutil.rmtree(aside, ignore_errors=True)
-        folder.chmod(0o755)  # mkdtemp makes it private, but the server may run as another user than who installed
         os.replace(folder, place)
         _sync(place.parent)
 
@@ -181,7 +184,7 @@ def disk_errors(place: Path, source: Path | None = None) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in _FULL:
+            if _full(error):
                 raise
             raise StorageUnavailable(
                 f"{place} can't be written: {error.strerror or error}. Check storage.models and its permissions"
@@ -193,13 +196,18 @@ def full_disk(place: Path, source: Path | None = None) -> Iterator[None]:
     """Turn a full disk, and nothing else, into StorageUnavailable."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, SafetensorError) as error:
+        if not _full(error):
             raise
         needed = f"{sum(sizes(source).values()):,} bytes and more are needed there" if source else "more space is needed there"
         raise StorageUnavailable(
             f"the disk of {place} is full: {needed}. Free some, or set storage.models to a folder on another disk"
         ) from error
+
+
+def _full(error: Exception) -> bool:
+    """Whether the disk is full; safetensors says so in words alone."""
+    return getattr(error, "errno", None) in _FULL or any(f"(os error {number})" in str(error) for number in _FULL)
 
 
 def sizes(folder: Path) -> dict[str, int]:

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from candor.errors import MediaTooLarge, UndecodableAudio
 
 RATE = 16_000  # samples per second of every decoded block
+_RATES = (2_000, 800_000)  # no recorder is outside; a file that claims to be could make one block, or the resampler, as large as memory
+_BROKEN_AT_START = 10  # packets
 
 Samples: TypeAlias = NDArray[np.float32]
 
@@ -158,17 +160,17 @@ def _blocks(data: bytes, recording: Recording, limit: float, shortfall: float) -
 def _frames(container: InputContainer, recording: Recording) -> Iterator[AudioFrame | None]:
     """Decoded frames, then None to flush the resampler."""
     stream = _audio_stream(container)
-    begun = False
+    broken = 0
     try:
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
             except FFmpegError:
-                if begun:
+                broken += 1
+                if recording.samples or broken > _BROKEN_AT_START:
                     raise
-                continue  # a stream that was joined in the middle begins with a broken packet
+                continue  # a stream that was joined in the middle begins with broken packets
             for frame in frames:
-                begun = True
                 yield _checked(frame)
     except FFmpegError as error:
         raise _broken(recording) from error
@@ -180,6 +182,8 @@ def _broken(recording: Recording) -> UndecodableAudio:
 
 
 def _checked(frame: AudioFrame) -> AudioFrame:
+    if not _RATES[0] <= frame.sample_rate <= _RATES[1]:
+        raise UndecodableAudio(f"the audio has {frame.sample_rate} samples per second: {_RATES[0]} to {_RATES[1]} are taken")
     if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
         raise UndecodableAudio("the audio holds samples that are NaN or infinite")
     frame.pts = None  # a gap in the clock is not a gap in the samples

@@ -215,17 +215,18 @@ class Catalog:
         folder = self._home / entry.name / record.folder
         try:
             whole = all(artifacts.member(folder, name).stat().st_size == size for name, size in record.sizes.items())
-        except OSError:
+        except (OSError, UnsafeArtifact):
             return None
         manifest = self._manifest(folder) if whole else None
         return Installed(entry, manifest, folder) if manifest is not None and manifest.digest == record.digest else None
 
     def _record(self, entry: ModelEntry) -> _Record | None:
-        value = self._pointer(entry).get(_key(entry))
-        if value is None:
+        value = self._pointer(entry).get(_key(entry), {})
+        try:
+            stat = value["file_stat"]
+            return _Record(value["digest"], dict(value["sizes"]), (stat[0], stat[1]) if stat else None, value["file_sha256"])
+        except (KeyError, TypeError, ValueError):  # not there, or not as `_remember` writes it
             return None
-        stat = value.get("file_stat")
-        return _Record(value["digest"], value["sizes"], (stat[0], stat[1]) if stat else None, value.get("file_sha256"))
 
     def _pointer(self, entry: ModelEntry) -> dict[str, Any]:
         try:
@@ -282,7 +283,8 @@ class Catalog:
                 artifacts.write_manifest(folder, manifest)
             record = _Record(manifest.digest, artifacts.sizes(folder), stat, digest)
             place = self._home / entry.name / record.folder
-            artifacts.publish(folder, place)
+            if not _intact(place, manifest):  # a version that is there already may be in use
+                artifacts.publish(folder, place)
         self._manifests.pop(place, None)
         self._remember(entry, record)
         return Installed(entry, manifest, place)
@@ -294,8 +296,10 @@ class Catalog:
         if entry.task not in family.tasks:
             raise WrongTask(f"the family {entry.family} has no models for {entry.task}: only for {', '.join(sorted(family.tasks))}")
         progress(f"taking in {entry.origin}", 0, 0)
+        # A whole path, so that no family takes a file for the official model of its name.
+        source = str(Path(entry.origin).expanduser().absolute()) if entry.kind == "file" else entry.origin
         with artifacts.full_disk(folder):
-            return family.adopt(entry.origin, folder, entry.options), f"from {entry.kind} {Path(entry.origin).name}"
+            return family.adopt(source, folder, entry.options), f"from {entry.kind} {Path(entry.origin).name}"
 
     def _adopt_builtin(self, entry: ModelEntry, folder: Path, progress: Progress) -> tuple[Adopted, str]:
         recipe = builtin.get_recipe(entry.origin)
@@ -308,6 +312,14 @@ class Catalog:
         with artifacts.full_disk(folder):
             adopted = builtin.build(recipe, folder, self._cache, progress, self._find_links)
         return builtin.with_options(adopted, entry.options), recipe.notes
+
+
+def _intact(folder: Path, manifest: Manifest) -> bool:
+    try:
+        artifacts.verify(folder, manifest)
+        return artifacts.read_manifest(folder).digest == manifest.digest
+    except UnsafeArtifact:
+        return False
 
 
 def _folder_name(digest: str) -> str:

@@ -197,8 +197,8 @@ class Cutter:
             middle = (silent + resumed) // 2
             end, following = min(silent + self.how.pad, middle), max(resumed - self.how.pad, middle)
         else:
-            half = WINDOW_FRAMES // 2
-            end = following = start + half + int(np.argmin(self.heard[half:]))
+            half = WINDOW_FRAMES // 2  # up to the latest speech: a window that began after it would hold none
+            end = following = start + half + int(np.argmin(self.heard[half : self.last - start + 1]))
         self.heard = self.heard[following - start :]
         self.start = self.free = following
         self.pauses = []

@@ -11,7 +11,7 @@ from typing import Any
 from candor.errors import InvalidRequest, UnknownModel, UnsafeArtifact
 from candor.families import Adopted
 from models.builtin import efficientnet_lite0, whisper_tiny_en, yolov3_tiny
-from models.builtin.fetch import fetch
+from models.builtin.fetch import fetch as fetch_members  # under its own name it would hide the module
 from models.builtin.index import Progress
 from models.builtin.recipe import Recipe
 
@@ -36,7 +36,7 @@ def build(recipe: Recipe, folder: Path, cache: Path, progress: Progress, find_li
         ModelUnavailable: they can't be fetched here.
         UnsafeArtifact: what was fetched, or what came out of the conversion, is not what was pinned.
     """
-    members = fetch(recipe.archive, cache, progress, find_links)
+    members = fetch_members(recipe.archive, cache, progress, find_links)
     progress(f"converting {recipe.name}", 0, 0)
     adopted = recipe.convert(members, folder)
     for name, pinned in recipe.files.items():

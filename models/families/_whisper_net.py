@@ -94,7 +94,7 @@ class Net:
         """Encode windows (n, mels, 3000)."""
         batch = torch.from_numpy(mels).to(self.device, self._dtype)
         # On a CPU a batch gains nothing in the encoder, and its big blocks of memory cost page faults.
-        parts = batch.split(1) if self.device.type == "cpu" else [batch]
+        parts = [window[None] for window in batch] if self.device.type == "cpu" else [batch]
         encoded = torch.cat([self._encoder(part) for part in parts])
         return Encoded([(self._split(b.cross_attn.key(encoded)), self._split(b.cross_attn.value(encoded))) for b in self._decoder.blocks])
 
@@ -167,8 +167,9 @@ class Net:
     def _odds(self, hidden: Tensor, tokens: Tensor) -> NDArray[np.float64]:
         """Log-odds of each token against all other text tokens, from logits, so that it never saturates. (n, state), (n,) -> (n,)"""
         found = []
-        for states, chosen in zip(hidden.split(_ROWS), tokens.split(_ROWS), strict=True):
-            logits = self._logits(states)[:, : self._v.eot]
+        for start in range(0, len(tokens), _ROWS):
+            chosen = tokens[start : start + _ROWS]
+            logits = self._logits(hidden[start : start + _ROWS])[:, : self._v.eot]
             own = logits.gather(-1, chosen[:, None])[:, 0].double()
             others = logits.scatter(-1, chosen[:, None], -torch.inf).logsumexp(-1).double()
             found.append((own - others).cpu().numpy())
@@ -258,7 +259,8 @@ def _merged(x: Tensor) -> Tensor:
 def _attention(query: Tensor, keys: Tensor) -> Tensor:
     """Attention before its softmax, (rows, heads, n, steps)."""
     scale = query.shape[-1] ** -0.25
-    return ((query * scale) @ (keys * scale).transpose(-1, -2)).float()
+    weights: Tensor = (query * scale) @ (keys * scale).transpose(-1, -2)
+    return weights.float()
 
 
 def _followed(weights: Tensor, first: int) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ class Runner:
         self._multilingual, self._languages = model.multilingual, model.languages
         self._language: str = described.get("language") or ""
         self._context: int = model.dims.n_text_ctx
-        self._bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+        self._bytes: int = sum(tensor.nbytes for tensor in model.state_dict().values())
         self._tokenizer = cache(self._make_tokenizer)
         self._vocabulary = Vocabulary.of(self._tokenizer("en"))
         heads = [(int(layer), int(head)) for layer, head in described["alignment_heads"]]

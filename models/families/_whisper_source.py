@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+import struct
 import tempfile
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeAlias
@@ -25,6 +27,10 @@ from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
 WEIGHTS = "model.safetensors"
 _HEAD_WIDTH = 64  # of every size of Whisper
 _MULTILINGUAL = 51_865  # tokens; the English-only models have one fewer
+_VOCABULARIES = (51_864, _MULTILINGUAL, 51_866)
+_MELS = (80, 128)
+_AUDIO_CONTEXT = 1500  # steps of 0.02 s
+
 
 class Network(torch.nn.Module):
     """openai-whisper's encoder and decoder, under the names of its checkpoints, without the rest of its `Whisper` class."""
@@ -60,19 +66,26 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> tuple[dict
     - `alignment_heads`: those heads themselves, as [layer, head] pairs.
     - `dims`: the dimensions, for a `.safetensors` whose heads are not 64 wide.
     """
+    language = options.get("language")
+    if language is not None and language not in LANGUAGES:
+        raise InvalidRequest(f"options.language {language!r} is no language code that Whisper knows (en, de, zh, …)")
     official = source in whisper.available_models()
     if official:
         with tempfile.TemporaryDirectory() as temporary:
-            state, dims = _checkpoint(_download(source, temporary))
+            state, dims = _checkpoint(_download(source, temporary))  # in memory before its file goes
     else:
         state, dims = _local(Path(source).expanduser(), options)
-    dims = {**dims, **options.get("dims", {})}
+    dims = _agreed(state, {**dims, **options.get("dims", {})})
     heads = _alignment_heads(options, source if official else None, dims)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    if dims["n_vocab"] < _MULTILINGUAL:
+        if language not in (None, "en"):
+            raise InvalidRequest(f"options.language {language!r} does not fit: this model knows English alone")
+        language = "en"
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    except RuntimeError as error:  # tensors that share memory
+        raise UnsafeArtifact(f"{Path(source).name} can't be written as safetensors: {error}") from error
     build(dims, folder / WEIGHTS, torch.device("cpu"), torch.float32)
-    language = options.get("language", None if dims["n_vocab"] >= _MULTILINGUAL else "en")
-    if language is not None and language not in LANGUAGES:
-        raise InvalidRequest(f"options.language {language!r} is no language code that Whisper knows (en, de, zh, …)")
     return {"dims": dims, "alignment_heads": heads, "language": language}, "MIT" if official else "unknown"
 
 
@@ -89,7 +102,9 @@ def build(dims: Mapping[str, int], weights: Path, device: torch.device, dtype: t
         network.load_state_dict(state, strict=True, assign=True)
     except (SafetensorError, OSError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnsafeArtifact(f"{weights.name} does not hold the weights of an openai-whisper model of these dimensions: {reason}") from error
+        raise UnsafeArtifact(
+            f"{weights.name} does not hold the weights of an openai-whisper model of these dimensions: {reason}"
+        ) from error
     return network.eval().requires_grad_(False)
 
 
@@ -102,7 +117,7 @@ def _download(name: str, folder: str) -> Path:
     """Fetch an official checkpoint with openai-whisper's own code, which checks its SHA-256."""
     try:
         return Path(whisper._download(whisper._MODELS[name], folder, in_memory=False))
-    except (OSError, RuntimeError, TypeError) as error:
+    except (OSError, HTTPException, RuntimeError) as error:
         raise ModelUnavailable(
             f"the checkpoint {name!r} can't be fetched from OpenAI's servers ({error}): where they can't be reached, copy the file "
             f"{name}.pt to this machine and name it as source `file:PATH`, with the option `size: {name}`"
@@ -120,7 +135,7 @@ def _local(path: Path, options: Mapping[str, Any]) -> tuple[State, dict[str, int
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UnsafeArtifact(f"{path.name} is no safetensors file: {error}") from error
-    return state, _dimensions(path.name, state)
+    return state, _dimensions(state)
 
 
 def _checkpoint(path: Path) -> tuple[State, dict[str, int]]:
@@ -130,12 +145,36 @@ def _checkpoint(path: Path) -> tuple[State, dict[str, int]]:
         return dict(content["model_state_dict"]), {name: int(value) for name, value in content["dims"].items()}
     except UnpicklingError as error:
         raise UnsafeArtifact(f"{path.name} is refused: it is no checkpoint of plain weights, and loading it could run code") from error
-    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, AssertionError, struct.error) as error:
         raise UnsafeArtifact(f"{path.name} is no openai-whisper checkpoint: it needs `dims` and `model_state_dict`") from error
 
 
-def _dimensions(name: str, state: State) -> dict[str, int]:
-    """Read the dimensions off the shapes of the weights."""
+def _agreed(state: State, said: Mapping[str, Any]) -> dict[str, int]:
+    """Return the dimensions that the weights have, with the numbers of heads that are said: no shape shows those.
+
+    Raises:
+        UnsafeArtifact: these are not weights of a Whisper model, or are others than is said.
+    """
+    if not all(isinstance(name, str) and _is_plain(value) for name, value in state.items()):
+        raise UnsafeArtifact("the checkpoint holds values that are no plain floating-point tensors")
+    dims = _dimensions(state)
+    heads = {name: said.get(name) for name in ("n_audio_head", "n_text_head")}
+    if said.keys() != dims.keys() or {**dims, **heads} != said:
+        raise UnsafeArtifact(f"the weights have the dimensions {dims}, and these are said: {dict(said)}")
+    for side, count in (("audio", said["n_audio_head"]), ("text", said["n_text_head"])):
+        if not isinstance(count, int) or not 0 < count <= dims[f"n_{side}_state"] or dims[f"n_{side}_state"] % count:
+            raise UnsafeArtifact(f"n_{side}_head {count!r} does not divide n_{side}_state {dims[f'n_{side}_state']}")
+    if dims["n_mels"] not in _MELS or dims["n_vocab"] not in _VOCABULARIES or dims["n_audio_ctx"] != _AUDIO_CONTEXT:
+        raise UnsafeArtifact(f"no Whisper has these dimensions: {dims}")
+    return dict(said)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.layout == torch.strided
+
+
+def _dimensions(state: State) -> dict[str, int]:
+    """Read the dimensions off the shapes of the weights; heads are taken to be 64 wide."""
 
     def layers(part: str) -> int:
         return len({key.split(".")[2] for key in state if key.startswith(f"{part}.blocks.")})
@@ -147,7 +186,7 @@ def _dimensions(name: str, state: State) -> dict[str, int]:
         vocabulary = state["decoder.token_embedding.weight"].shape[0]
     except (KeyError, ValueError, IndexError) as error:
         raise UnsafeArtifact(
-            f"{name} has not the tensor names of openai-whisper (no {error}); a Hugging Face checkpoint must be converted first"
+            f"the checkpoint has not the tensor names of openai-whisper (no {error}); a Hugging Face checkpoint must be converted first"
         ) from error
     return {
         **{"n_mels": mels, "n_audio_ctx": audio_ctx, "n_audio_state": audio_state, "n_audio_head": audio_state // _HEAD_WIDTH},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from candor.predictions import Floats
 
 STEPS_PER_SECOND = 50  # places on Whisper's time grid
 _JOINS_NEXT = "\"'“¿([{-"
-_JOINS_PREVIOUS = "\"'.。,，!！?？:：”)]}、"
-_ENDS_SENTENCE = ".。!！?？"
+_JOINS_PREVIOUS = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - wide marks too
+_ENDS_SENTENCE = ".。!！?？"  # noqa: RUF001
 
 
 @dataclass(slots=True)
@@ -126,7 +127,7 @@ def _usual_length(words: Sequence[Spoken]) -> float:
 
 
 def _trim_at_sentences(words: Sequence[Spoken], longest: float) -> None:
-    for before, word in zip(words, words[1:], strict=False):
+    for before, word in pairwise(words):
         if longest and word.end - word.start > longest:
             if word.text in _ENDS_SENTENCE:
                 word.end = word.start + longest

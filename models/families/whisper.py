@@ -59,7 +59,8 @@ class WhisperModel:
 
     def memory(self) -> int:
         """Bytes of weights."""
-        return self._running.memory()
+        held: int = self._running.memory()
+        return held
 
     def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
         """Open the recording; its windows are decoded, cut and turned into spectrograms as they are asked for."""
