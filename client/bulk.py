@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from client.errors import Refused
@@ -25,10 +26,10 @@ Send: TypeAlias = Callable[[Sequence[MediaFile]], list[dict[str, Any]]]
 class Pace:
     """How fast a bulk goes: `batch` files a request, `jobs` requests at once."""
 
-    batch: int
-    jobs: int
-    retries: Retries
-    wait: Callable[[float], object]
+    batch: int = 16
+    jobs: int = 4
+    retries: Retries = field(default_factory=Retries)
+    wait: Callable[[float], object] = time.sleep
 
 
 def draft_in_batches(send: Send, files: Sequence[MediaFile], pace: Pace) -> Iterator[dict[str, Any]]:

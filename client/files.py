@@ -29,8 +29,8 @@ class MediaFile:
     item: str = ""
 
     def __post_init__(self) -> None:
-        if not self.item:  # a name that is not UTF-8 can't go over the wire as it is
-            object.__setattr__(self, "item", os.fsencode(self.path.as_posix()).decode("utf-8", "replace"))
+        if not self.item:
+            object.__setattr__(self, "item", item_name(self.path))
 
     @property
     def size(self) -> int:
@@ -54,6 +54,11 @@ class Found:
         self.skipped[other] += sum(file.kind != kind for file in self.files)
         self.files = [file for file in self.files if file.kind == kind]
         self.skipped = +self.skipped  # without zeros
+
+
+def item_name(path: Path) -> str:
+    """Return the name of a file as an item: its path, also where that is not UTF-8, which can't go over the wire as it is."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def media_kind(path: Path) -> MediaKind | None:
