@@ -63,8 +63,8 @@ ENV PATH=/opt/candor/bin:$PATH \
 EXPOSE 8000
 USER 10001:10001
 
-# The first start installs weights and loads models; /livez answers before that, but Ray takes its time on a busy machine.
-HEALTHCHECK --interval=15s --timeout=6s --start-period=120s --retries=4 \
+# The first start installs weights before it listens; large ones take minutes. Failures count only after the start period.
+HEALTHCHECK --interval=15s --timeout=6s --start-period=600s --retries=4 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ.get(\"CANDOR_SERVER__PORT\", 8000)}/livez', timeout=5)"]
 ENTRYPOINT ["tini", "--", "candor"]
 CMD ["serve", "--config", "configs/default.yaml"]

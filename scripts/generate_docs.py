@@ -95,11 +95,12 @@ def configuration() -> str:
 def errors() -> str:
     """Return docs/reference/errors.md."""
     from candor.errors import CandorError  # noqa: PLC0415
+    from serving.http import problems  # noqa: F401, PLC0415 - adds the protocol's own
 
     def tree(kind: type[CandorError]) -> Iterator[type[CandorError]]:
         yield kind
         for child in kind.__subclasses__():
-            if child.__module__ == CandorError.__module__:
+            if child.__module__.startswith(("candor.", "serving.")):  # not a test's or a plugin's
                 yield from tree(child)
 
     rows = [
@@ -139,12 +140,21 @@ def _command(command: Any, path: str) -> str:
         for parameter in command.params
         if parameter.param_type_name == "argument"
     )
-    children = getattr(command, "commands", {})
+    children = _children(command)
     text = f"## {path}\n\n{(command.help or '').strip()}\n\n```\n{path}{arguments}{' COMMAND' if children else ''} [OPTIONS]\n```\n\n"
     rows = [_option(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
     if rows:
         text += table(["Option", "Value", "Default", "Meaning"], rows) + "\n"
-    return text + "".join(_command(children[name], f"{path} {name}") for name in sorted(children) if not children[name].hidden)
+    return text + "".join(_command(child, f"{path} {name}") for name, child in children.items())
+
+
+def _children(command: Any) -> dict[str, Any]:
+    """Return the commands under one, in their order, also those that join by entry point."""
+    if not hasattr(command, "list_commands"):
+        return {}
+    context = command.make_context("candor", [], resilient_parsing=True)
+    found = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    return {name: child for name, child in found.items() if not child.hidden}
 
 
 def cli() -> str:
