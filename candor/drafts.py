@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -67,3 +67,24 @@ class Draft:
             "timings": self.timings.as_json(),
             "created_at": self.created_at.isoformat(),
         }
+
+    def again(self) -> Draft:
+        """Return the draft as it is shown when it answers once more without the model."""
+        return replace(self, timings=replace(self.timings, cached=True))
+
+    def for_item(self, draft_id: str, item: str, project: str | None, created_at: datetime) -> Draft:
+        """Return the same proposal as a draft of another item with the same bytes: what people do with it is another story."""
+        payload = _renamed(dict(self.payload), self.id, draft_id)
+        return replace(self.again(), id=draft_id, item=item, project=project, created_at=created_at, payload=payload)
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    """Give the labels of a payload the ids of another draft: `<draft id>.<position>`."""
+    if isinstance(value, dict):
+        return {
+            key: new + inner.removeprefix(old) if key == "id" and isinstance(inner, str) else _renamed(inner, old, new)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_renamed(inner, old, new) for inner in value]
+    return value

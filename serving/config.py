@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,3 +184,40 @@ def cache_home(settings: Settings) -> Path:
         return settings.storage.downloads
     base = os.environ.get("CANDOR_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "candor")
     return Path(base)
+
+
+def metrics_folder() -> str | None:
+    """Return the folder in which the processes of one machine count together, if there is one."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
+def log_destination() -> str | None:
+    """Return the path that logs are written to, where it is not this process's own standard error."""
+    return os.environ.get("CANDOR_LOG_TO")
+
+
+def set_environment(values: Mapping[str, str]) -> None:
+    """Set variables for libraries that read them at import, and for the processes that this one starts."""
+    os.environ.update(values)
+
+
+def absolute(settings: Settings, base: Path) -> Settings:
+    """Return the settings with every path made absolute, for processes that may run in another folder."""
+    prefix = "sqlite+aiosqlite:///"
+    storage = settings.storage
+    url = storage.database_url
+    if url.startswith(prefix) and not url.startswith(prefix + "/"):
+        url = f"{prefix}{base / url.removeprefix(prefix)}"
+    placed = storage.model_copy(
+        update={
+            "database_url": url,
+            "blobs": base / storage.blobs,
+            "models": base / storage.models,
+            "downloads": None if storage.downloads is None else base / storage.downloads,
+        }
+    )
+    models = {
+        name: model.model_copy(update={"calibration": None if model.calibration is None else base / model.calibration})
+        for name, model in settings.models.items()
+    }
+    return settings.model_copy(update={"storage": placed, "models": models})

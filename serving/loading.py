@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 
+import structlog
+
+from candor.errors import ModelUnavailable, StorageUnavailable, UnsafeArtifact
 from candor.families import Device, LoadedModel, MediaLimits, get_family
 from candor.predictions import Task
 from models.catalog import Catalog, Installed, ModelEntry
 from serving.config import EngineSettings, Settings, cache_home
 from serving.engine import EngineOptions
+
+_log = structlog.get_logger(__name__)
 
 
 def build_catalog(settings: Settings) -> Catalog:
@@ -67,3 +73,37 @@ def load_version(installed: Installed, engine: EngineSettings) -> LoadedModel:
     model = get_family(installed.manifest.family).load(installed.manifest, installed.verify(), device_for(engine))
     model.warmup()
     return model
+
+
+def install_all(settings: Settings) -> None:
+    """Install every configured model that is not there yet, before the server starts; progress goes to the log.
+
+    A model that can't be installed does not keep the others from serving: its task says so.
+
+    Raises:
+        CandorError: the configuration is wrong.
+    """
+    catalog = build_catalog(settings)
+    for name in settings.models:
+        if catalog.installed(name) is not None:
+            continue
+        try:
+            _log.info("installing", model=name)
+            catalog.install(name, _Steps(name))
+        except (ModelUnavailable, UnsafeArtifact, StorageUnavailable) as error:
+            _log.error("model_unavailable", model=name, detail=error.detail)
+
+
+class _Steps:
+    """Logs each step of an installation once, and a long one every ten seconds."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._what = ""
+        self._told = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self._what or now - self._told > 10:
+            self._what, self._told = what, now
+            _log.info("installing", model=self._model, step=what, done_bytes=done, of_bytes=total)

@@ -1,0 +1,59 @@
+"""`Idempotency-Key`: the same request sent again gets the same answer, and its work is done once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from candor.errors import InvalidRequest
+from candor.manifest import canonical_json
+from serving.api.parsing import item_keys
+from serving.requests import DraftRequest
+from store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer's status and body. Only a `final` one is kept: one that may turn out better when asked again is not."""
+
+    status: int
+    body: bytes
+    final: bool = True
+    replayed: bool = False
+
+
+def fingerprint(path: str, request: DraftRequest, raw: bool) -> str:
+    """Return the hash of what a request asks for, however it was encoded."""
+    content = [path, request.task, request.model, request.project, raw, request.fresh, item_keys(request.items)]
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+async def once(store: Store, key: str, mark: str, abandoned_after: float, run: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Run a request unless its answer is kept under the key.
+
+    Args:
+        store: where answers are kept.
+        key: the client's key.
+        mark: the request's fingerprint.
+        abandoned_after: seconds after which a running attempt counts as dead, and another may take over.
+        run: does the work.
+
+    Raises:
+        Conflict: the key was used for another request, or that request is still running.
+        InvalidRequest: the key is too long.
+    """
+    if not 0 < len(key) <= 255:
+        raise InvalidRequest("Idempotency-Key has 1 to 255 characters")
+    if (kept := await store.claim(key, mark, abandoned_after)) is not None:
+        return Reply(kept.status, kept.body, replayed=True)
+    try:
+        reply = await run()
+        if reply.final:
+            await store.keep(key, reply.status, reply.body)
+        else:
+            await store.release(key)
+    except BaseException:
+        await store.release(key)
+        raise
+    return reply

@@ -1,0 +1,48 @@
+"""The command `candor serve`. What is heavy is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from candor.errors import CandorError
+
+_DEFAULT_CONFIG = Path("configs/default.yaml")
+
+
+def serve(
+    config: Annotated[Path, typer.Option("--config", help="Configuration file.")] = _DEFAULT_CONFIG,
+) -> None:
+    """Start the server; Ctrl-C stops it when drafts in flight are done, a second Ctrl-C at once."""
+    from serving.config import absolute, load_settings, set_environment  # noqa: PLC0415
+    from serving.telemetry import configure_logs  # noqa: PLC0415
+
+    folder = Path(tempfile.mkdtemp(prefix="candor-"))
+    try:
+        settings = absolute(load_settings(config), Path.cwd())
+        log = f"/proc/{os.getpid()}/fd/2"
+        set_environment({"CANDOR_LOG_TO": log, "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")})
+        (folder / "metrics").mkdir()
+        configure_logs(settings.server, "serve")
+
+        from serving.composition import read_calibrations  # noqa: PLC0415
+        from serving.deployments.environment import ray_environment  # noqa: PLC0415
+        from serving.loading import install_all  # noqa: PLC0415
+
+        read_calibrations(settings)
+        install_all(settings)
+        set_environment(ray_environment(settings, folder))
+
+        from serving.deployments.launch import run  # noqa: PLC0415
+
+        run(settings, folder)
+    except CandorError as error:
+        typer.secho(f"error: {error.detail}", fg="red", err=True)
+        raise typer.Exit(2) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

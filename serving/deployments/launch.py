@@ -1,0 +1,163 @@
+"""Start the server on Ray Serve, wait for a signal, and stop it so that what is in flight finishes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import ray
+import structlog
+from ray import serve
+
+from candor.errors import InvalidRequest
+from serving.config import Settings
+from serving.deployments.environment import LOCAL, uses_haproxy
+from serving.deployments.replicas import applications
+
+_log = structlog.get_logger(__name__)
+_STOP_SLACK = 10.0  # seconds beyond what drafts get, for Ray Serve itself
+_OBJECT_STORE = 2**30  # bytes; it holds what passes between deployments, and nothing stays in it
+
+# What HAProxy answers by itself when a replica is gone. Ray Serve's own page says "Internal Server Error" in plain text.
+_LOST = (
+    '{"type":"/problems/worker_lost","title":"The worker that drafted this item stopped","status":503,"code":"worker_lost",'
+    '"detail":"the process that drafted this request stopped, or none is ready; send it again","retryable":true,"retry_after":5}'
+)
+
+
+def run(settings: Settings, folder: Path) -> None:
+    """Serve until a signal comes. A second one ends everything at once.
+
+    Args:
+        settings: with absolute paths.
+        folder: this run's own folder, as it stands in the environment.
+
+    Raises:
+        InvalidRequest: the port is taken, or the cluster can't be reached.
+    """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    _check_port(settings)
+    _connect(settings)
+    stop = _signals()
+    try:
+        with _serving(settings, folder):
+            stop.wait()
+            _log.info("stopping", seconds=settings.server.graceful_stop_seconds)
+    finally:
+        ray.shutdown()
+    _log.info("stopped")
+
+
+def _check_port(settings: Settings) -> None:
+    host, port = settings.server.host, settings.server.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InvalidRequest(
+                f"{host}:{port} can't be listened on: {error.strerror}. Stop what runs there, or set CANDOR_SERVER__PORT to another port"
+            ) from error
+
+
+def _connect(settings: Settings) -> None:
+    address = settings.server.ray_address
+    own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE, "_node_ip_address": "127.0.0.1"}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", namespace="candor", **({} if address else own))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the Ray cluster at {address}" if address else "Ray"
+        raise InvalidRequest(f"{where} can't be started or reached: {error}") from error
+
+
+@contextmanager
+def _serving(settings: Settings, folder: Path) -> Iterator[None]:
+    server = settings.server
+    serve.start(
+        proxy_location="EveryNode" if server.ray_address else "HeadOnly",
+        http_options={"host": server.host, "port": server.port, "request_timeout_s": server.request_seconds + 30},
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+    if uses_haproxy(settings):
+        _name_the_loss(folder)
+    targets = applications(settings)
+    try:
+        serve.run_many(targets, wait_for_applications_running=True)
+        _announce(settings)
+        yield
+    finally:
+        _drain(targets, server.graceful_stop_seconds + _STOP_SLACK)
+        serve.shutdown()
+
+
+def _drain(targets: list[serve.RunTarget], seconds: float) -> None:
+    """Ask all deployments at once to finish what they hold, the control one first, and wait for them."""
+    for target in targets[::-1]:
+        serve.delete(target.name, _blocking=False)
+    until = time.monotonic() + seconds
+    while serve.status().applications and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def _name_the_loss(folder: Path) -> None:
+    """Replace Serve's error page before HAProxy reads it, which it does with each change of routes."""
+    page = folder / "500.http"
+    if page.is_file():
+        head = (
+            "HTTP/1.1 503 Service Unavailable",
+            "Content-Type: application/problem+json",
+            "Retry-After: 5",
+            f"Content-Length: {len(_LOST)}",
+        )
+        page.write_text("\r\n".join([*head, "", _LOST]), newline="")
+
+
+def _announce(settings: Settings) -> None:
+    server = settings.server
+    base = f"http://{server.host}:{server.port}"
+    _log.info("listening", url=base, docs=f"{base}/docs", ready=f"{base}/readyz", topology=server.topology, haproxy=uses_haproxy(settings))
+    if server.host not in LOCAL:
+        _log.warning(
+            "listens_beyond_loopback", host=server.host, port=server.port, note="anyone who reaches it may draft: there are no API keys yet"
+        )
+    if others := _open_ports(server.port):
+        note = "Ray's and HAProxy's own ports listen on every interface; Ray's ask for this start's token. Close them with a firewall"
+        _log.warning("listens_beyond_loopback", ports=others, note=note)
+
+
+def _open_ports(api: int) -> list[int]:
+    """Ports other than the API's on which this process and its children listen beyond loopback."""
+    found = set()
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        try:
+            listening = [connection for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN]
+        except psutil.Error:
+            continue
+        found |= {connection.laddr.port for connection in listening if connection.laddr.ip not in LOCAL}
+    return sorted(found - {api})
+
+
+def _signals() -> threading.Event:
+    """Return what the first signal sets; the second one kills what this process started, and it."""
+    stop = threading.Event()
+
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            for child in psutil.Process().children(recursive=True):
+                child.kill()
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, heard)
+    return stop

@@ -1,0 +1,264 @@
+"""The use case that everything stands on: items in, stored drafts out.
+
+    bytes -> stored draft? -> engine -> calibration -> commit -> answer
+
+One drafter serves one task in this process. It knows no HTTP and no Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from calibration.apply import apply, misfit
+from calibration.record import CalibrationRecord
+from candor.confidences import UNCALIBRATED
+from candor.drafts import Draft, Timings
+from candor.errors import CandorError, DeadlineExceeded, InvalidRequest, MediaTooLarge, ModelUnavailable, NoItems, NotReady, TooManyItems
+from candor.ids import new_id
+from candor.manifest import Manifest
+from candor.predictions import Prediction, Task
+from candor.tasks import SPECS, Rendering, render
+from models.catalog import Catalog
+from serving import metrics
+from serving.admission import Admission
+from serving.config import LimitSettings
+from serving.engine import Engine
+from serving.media import MediaFetcher
+from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
+from store import Blobs, Store
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where items' bytes and stored drafts come from."""
+
+    store: Store
+    blobs: Blobs
+    fetcher: MediaFetcher
+
+
+@dataclass(frozen=True, slots=True)
+class _Got:
+    """One item's bytes, with their SHA-256 and the seconds that it took to get them; or what went wrong."""
+
+    item: Item
+    data: bytes = b""
+    sha256: str = ""
+    seconds: float = 0.0
+    error: CandorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One item's entry of the answer, and whether its draft is still to be stored."""
+
+    result: ItemResult
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """What all items of one request share."""
+
+    request: DraftRequest
+    manifest: Manifest
+    record: CalibrationRecord | None
+    deadline: float  # on the event loop's clock
+
+
+class LocalDrafter:
+    """Drafts one task with an engine in this process."""
+
+    def __init__(
+        self,
+        task: Task,
+        default_model: str,
+        catalog: Catalog,
+        engine: Engine,
+        sources: Sources,
+        limits: LimitSettings,
+        request_seconds: float,
+        calibrations: Mapping[str, CalibrationRecord],
+    ) -> None:
+        """`calibrations` are by model name; one that was made for another version, or threshold, is not applied."""
+        self.task = task
+        self._default = default_model
+        self._catalog = catalog
+        self._engine = engine
+        self._sources = sources
+        self._limits = limits
+        self._request_seconds = request_seconds
+        self._calibrations = calibrations
+        self._admission = Admission(limits.queued_items, limits.queued_bytes)
+        self._warming = False
+
+    async def draft(self, request: DraftRequest) -> DraftResult:
+        """Draft the items; see `serving.requests.Drafter`."""
+        if not request.items:
+            raise NoItems("send at least one item")
+        if len(request.items) > self._limits.items:
+            raise TooManyItems(f"{len(request.items)} items; one request takes at most {self._limits.items}: send several requests")
+        if request.task not in (None, self.task):
+            raise InvalidRequest(f"this address drafts {self.task}; the request asks for {request.task}")
+        manifest = self._resolve(request.model or self._default)
+        seconds = min(request.timeout or self._request_seconds, self._request_seconds)
+        passage = _Passage(request, manifest, self._record(manifest), asyncio.get_running_loop().time() + seconds)
+        size = sum(len(item.media.data or b"") for item in request.items)
+        with self._admission.admit(len(request.items), size), metrics.held(self.task, len(request.items)):
+            return await self._draft(passage)
+
+    async def models(self) -> list[ModelStatus]:
+        """Return the models of this task."""
+        return [self._status(name) for name, entry in self._catalog.entries.items() if entry.task == self.task]
+
+    async def warm(self) -> None:
+        """Install, load and warm the default model ahead of the first request. What goes wrong shows in `models`."""
+        self._warming = True
+        try:
+            await asyncio.to_thread(self._catalog.install, self._default.partition("@")[0])
+            await self._engine.warm(self._catalog.resolve(self._default, self.task).manifest.version)
+        except CandorError as error:
+            _log.error("model_unavailable", model=self._default, detail=error.detail)
+        finally:
+            self._warming = False
+
+    async def close(self) -> None:
+        """Finish what is running, then unload."""
+        await self._engine.close()
+
+    def _resolve(self, reference: str) -> Manifest:
+        try:
+            return self._catalog.resolve(reference, self.task).manifest
+        except ModelUnavailable as error:
+            if self._warming:
+                raise NotReady(f"{reference} is being installed", retry_after=5) from error
+            raise
+
+    def _record(self, manifest: Manifest) -> CalibrationRecord | None:
+        record = self._calibrations.get(manifest.name)
+        return None if record is None or misfit(record, manifest.version, manifest.display_threshold) else record
+
+    async def _draft(self, passage: _Passage) -> DraftResult:
+        """Items whose bytes are at hand go together; each one that is fetched goes on its own, as it comes."""
+        items = passage.request.items
+        at_hand = [i for i, item in enumerate(items) if item.media.url is None or item.error]
+        groups = ([at_hand] if at_hand else []) + [[i] for i in range(len(items)) if i not in set(at_hand)]
+        answers: dict[int, _Answer] = {}
+        async with asyncio.TaskGroup() as tasks:
+            running = [(group, tasks.create_task(self._group([items[i] for i in group], passage))) for group in groups]
+        for group, task in running:
+            answers |= dict(zip(group, task.result(), strict=True))
+        in_order = [answers[i] for i in range(len(items))]
+        if new := [answer.result.draft for answer in in_order if answer.new and answer.result.draft]:
+            await self._sources.store.save(new)
+        for answer in in_order:
+            metrics.item(self.task, answer.result.draft, answer.result.error)
+        return DraftResult(passage.manifest.version, tuple(answer.result for answer in in_order))
+
+    async def _group(self, items: Sequence[Item], passage: _Passage) -> list[_Answer]:
+        got = await asyncio.gather(*(self._get(item, passage) for item in items))
+        calibration = passage.record.id if passage.record else None
+        stored: dict[str, list[Draft]] = {}
+        if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None]):
+            stored = await self._sources.store.find(passage.manifest.version, calibration, known)
+        return list(await asyncio.gather(*(self._one(one, stored.get(one.sha256, []), passage) for one in got)))
+
+    async def _get(self, item: Item, passage: _Passage) -> _Got:
+        """Get one item's bytes; an error stays with the item."""
+        start = time.perf_counter()
+        try:
+            if item.error is not None:
+                raise item.error
+            if item.kind not in (None, SPECS[self.task].media):
+                raise InvalidRequest(f"{self.task} takes {SPECS[self.task].media}; this item is {item.kind}")
+            async with asyncio.timeout_at(passage.deadline):
+                data = await self._bytes(item)
+            if len(data) > self._limits.item_bytes:
+                raise MediaTooLarge(f"the item has {len(data):,} bytes; an item may have {self._limits.item_bytes:,}")
+        except CandorError as error:
+            return _Got(item, error=error)
+        except TimeoutError:
+            return _Got(item, error=DeadlineExceeded("the item could not be fetched within this request's time"))
+        sha256 = hashlib.sha256(data).hexdigest() if len(data) < 1 << 20 else await asyncio.to_thread(_sha256, data)
+        seconds = time.perf_counter() - start if item.media.data is None else 0.0
+        return _Got(item, data, sha256, seconds)
+
+    async def _bytes(self, item: Item) -> bytes:
+        media = item.media
+        if media.data is not None:
+            return media.data
+        if media.url is not None:
+            return await self._sources.fetcher.fetch(media.url)
+        return await self._sources.blobs.get(media.upload or "")
+
+    async def _one(self, got: _Got, stored: Sequence[Draft], passage: _Passage) -> _Answer:
+        """Answer one item from a stored draft, else from the model."""
+        item, request = got.item, passage.request
+        if got.error is not None:
+            return _Answer(ItemResult(item.id, error=got.error))
+        for draft in stored:
+            if draft.item == item.id and draft.project == request.project:
+                return _Answer(ItemResult(item.id, draft.again()))
+        if stored:
+            copied = stored[0].for_item(new_id("drf"), item.id, request.project, datetime.now(UTC))
+            return _Answer(ItemResult(item.id, copied), new=True)
+        try:
+            async with asyncio.timeout_at(passage.deadline):
+                prediction, timings = await self._engine.predict(passage.manifest.version, got.data, key=request.fairness_key)
+        except CandorError as error:
+            return _Answer(ItemResult(item.id, error=error))
+        except TimeoutError:
+            return _Answer(ItemResult(item.id, error=DeadlineExceeded("this request's time ran out before the item was drafted")))
+        return _Answer(ItemResult(item.id, self._made(got, passage, prediction, replace(timings, fetch=got.seconds))), new=True)
+
+    def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
+        manifest, record, draft_id = passage.manifest, passage.record, new_id("drf")
+        confidences = apply(record, prediction, manifest.version, manifest.display_threshold) if record else UNCALIBRATED
+        payload = render(self.task, prediction, confidences, Rendering(draft_id, manifest.labels, manifest.display_threshold))
+        return Draft(
+            id=draft_id,
+            item=got.item.id,
+            task=self.task,
+            model_version=manifest.version,
+            calibration=confidences.calibration,
+            confidence_status=confidences.status,
+            confidence=SPECS[self.task].confidence(payload),
+            payload=payload,
+            timings=timings,
+            media_sha256=got.sha256,
+            created_at=datetime.now(UTC),
+            project=passage.request.project,
+        )
+
+    def _status(self, name: str) -> ModelStatus:
+        entry = self._catalog.entry(name)
+        found = self._catalog.installed(name)
+        record = self._record(found.manifest) if found else None
+        state, detail = self._engine.state(found.manifest.version) if found else ("available", "it is not installed yet")
+        return ModelStatus(
+            name=name,
+            version=found.manifest.version if found else "",
+            task=entry.task,
+            family=entry.family,
+            aliases=entry.aliases,
+            confidence_status=record.status if record else "uncalibrated",
+            calibration=record.id if record else None,
+            state=state,
+            detail=detail,
+            default=name == self._default.partition("@")[0],
+            licence=found.manifest.licence if found else "unknown",
+            labels=len(found.manifest.labels) if found else 0,
+        )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,88 @@
+"""The FastAPI application, without Ray: the same one in a test, in a task's deployment, and in the control one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from candor import __version__
+from candor.errors import CandorError
+from candor.predictions import TASKS, Task
+from serving.api.drafts import drafts_router, stored_router
+from serving.api.schemas import DraftsRequest
+from serving.api.services import Services
+from serving.api.system import system_router
+from serving.api.uploads import uploads_router
+from serving.http.middleware import RequestScope
+from serving.http.problems import handle
+
+Start = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, control: bool = True, echo_id: bool = True) -> FastAPI:
+    """Build the application.
+
+    Args:
+        start: makes the services when the application starts, and ends them when it stops.
+        body_bytes: the largest request body.
+        tasks: whose own drafting routes are served.
+        control: serve everything else too: `/v1/drafts`, models, uploads, health, documentation.
+        echo_id: put the request's id on the answer; Ray Serve does so itself.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with start() as services:
+            app.state.services = services
+            yield
+
+    # The pages of /docs come from a package: a labeling site may have no way to the internet.
+    kind = FastAPIOffline if control else FastAPI
+    hidden: dict[str, Any] = {} if control else {"openapi_url": None}
+    app = kind(title="Candor", version=__version__, description=_DESCRIPTION, lifespan=lifespan, **hidden)
+    app.add_middleware(RequestScope, body_bytes=body_bytes, echo_id=echo_id)
+    for raised in (CandorError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(raised, handle)
+    for task in tasks:
+        app.include_router(drafts_router(task))
+    if control:
+        for router in (drafts_router(None), stored_router(), uploads_router(), system_router()):
+            app.include_router(router)
+        _describe(app)
+    return app
+
+
+_DESCRIPTION = """Drafts of labels with confidences that mean what they say.
+
+Errors are RFC 9457 problems. Every answer carries `X-Request-Id`. Times are seconds, timestamps RFC 3339 in UTC, boxes pixels
+`xyxy` of the image after EXIF rotation."""
+
+
+def _describe(app: FastAPI) -> None:
+    """Add the request body that is read by hand to the OpenAPI document."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generated()
+        schema = DraftsRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas.update(schema.pop("$defs", {}))
+        schemas[DraftsRequest.__name__] = schema
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of the whole API; nothing is started."""
+
+    def never() -> AbstractAsyncContextManager[Services]:
+        raise RuntimeError("this application only describes itself")
+
+    return create_app(never, 1).openapi()
