@@ -115,6 +115,8 @@ def _audio_stream(container: InputContainer) -> AudioStream:
         raise UndecodableAudio(f"the {container.format.name} file has no audio stream")
     stream = container.streams.audio[0]
     stream.codec_context.thread_count = 1  # parallelism comes from items
+    if stream.codec_context.name == "flac":
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}  # it has checksums, which ffmpeg passes over by itself
     return stream
 
 
