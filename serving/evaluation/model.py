@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.status import Status
 
-from candor.families import Device, LoadedModel, MediaLimits, get_family
+from candor.families import MediaLimits
 from candor.manifest import Manifest
 from models.catalog import Installed
 from serving.config import EngineSettings, Settings
-from serving.engine import Engine, EngineOptions
+from serving.engine import Engine
 from serving.evaluation.examples import Example
 from serving.evaluation.predict import predict_all, progress_bar
 from serving.evaluation.rows import Outcome
-from serving.loading import build_catalog
+from serving.loading import build_catalog, engine_options, engine_settings, load_version, media_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +43,18 @@ class OpenedModel:
         return asyncio.run(self._predict(examples, console))
 
     async def _predict(self, examples: Sequence[Example], console: Console) -> tuple[list[Outcome], float]:
-        version = self.manifest.version
-        threads = self.engine.prepare_threads or os.cpu_count() or 1
-        options = EngineOptions(self.limits, self.engine.max_batch, threads, self.engine.cache_bytes)
-        engine = Engine(lambda _version: self._load(), options)
+        version, options = self.manifest.version, engine_options(self.engine, self.limits)
+        engine = Engine(lambda _version: load_version(self.installed, self.engine), options)
         try:
             with Status(f"loading {self.manifest.name}", console=console):
                 await engine.warm(version)
             start = time.perf_counter()
             with progress_bar(len(examples), self.manifest.name, console) as done:
-                at_once = 2 * self.engine.max_batch + threads
+                at_once = 2 * options.max_batch + options.prepare_threads
                 outcomes = await predict_all(engine, version, examples, at_once=at_once, done=done)
             return outcomes, time.perf_counter() - start
         finally:
             await engine.close()
-
-    def _load(self) -> LoadedModel:
-        device = Device(
-            name="cpu" if self.engine.device == "auto" else self.engine.device,
-            dtype=self.engine.dtype,
-            threads=self.engine.threads or os.cpu_count() or 1,
-            max_batch=self.engine.max_batch,
-            channels_last=self.engine.channels_last,
-            compile=self.engine.compile,
-            memory_fraction=self.engine.memory_fraction,
-        )
-        model = get_family(self.manifest.family).load(self.manifest, self.installed.verify(), device)
-        model.warmup()
-        return model
 
 
 def open_model(settings: Settings, reference: str, batch: int | None, console: Console) -> OpenedModel:
@@ -86,7 +69,6 @@ def open_model(settings: Settings, reference: str, batch: int | None, console: C
         installed = catalog.install(name, lambda what, done, total: status.update(what))
     if "@" in reference:
         installed = catalog.resolve(reference)
-    task = installed.manifest.task
-    engine = settings.engine_for(task) if task in settings.tasks else settings.engine
+    engine = engine_settings(settings, installed.manifest.task)
     engine = engine.model_copy(update={"max_batch": batch}) if batch else engine
-    return OpenedModel(installed, engine, MediaLimits(settings.limits.pixels, settings.limits.audio_seconds))
+    return OpenedModel(installed, engine, media_limits(settings))
