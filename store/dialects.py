@@ -54,6 +54,7 @@ def _set_up_sqlite(synchronous: Synchronous, connection: Any, _record: Any) -> N
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA recursive_triggers = ON")  # so that INSERT OR REPLACE meets the trigger against DELETE
     cursor.close()
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from candor.drafts import Draft, Timings
-from candor.errors import Conflict, StorageUnavailable, UnknownDraft, UnknownUpload
+from candor.errors import Conflict, InvalidRequest, StorageUnavailable, UnknownDraft, UnknownUpload
 from store import dialects, schema
 from store.dialects import Synchronous
 from store.tables import drafts, idempotency, uploads
@@ -70,6 +70,7 @@ class Store:
 
         Raises:
             Conflict: a draft of one of these ids is stored.
+            InvalidRequest: a text is not valid Unicode.
         """
         if drafts:
             with _refusals("a draft of the same id is stored"):
@@ -181,6 +182,8 @@ def _refusals(already: str = "the row is stored already") -> Iterator[None]:
         yield
     except sa.exc.IntegrityError as error:
         raise Conflict(already) from error
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("a text holds half a character (a lone surrogate), which can't be stored") from error
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error)
         raise StorageUnavailable(f"the database refused: {reason}", retry_after=1.0) from error
