@@ -10,48 +10,47 @@ import numpy as np
 from calibration.fit import Fit, fit_temperature, fit_temperature_bias, publishable
 from calibration.measure import Bools
 from calibration.record import METHODS, CalibrationRecord, item_key
-from calibration.verdict import verdict
 from candor.errors import CandorError, InvalidRequest
 from candor.manifest import Manifest
 from candor.predictions import Classification
-from serving.evaluation.evaluate import Run, compared, libraries, now
+from serving.evaluation.evaluate import Run, compared, judged, libraries, now
 from serving.evaluation.rows import EVENTS, SPLIT_RULE, Calibrator, Rows, build_rows, fitted_side
 
 MARGIN = 0.05  # detection: boxes so far below the display threshold are fitted too, so that the fit is not cut off at its edge
 
 
-def display_threshold(manifest: Manifest, asked: float | None) -> float | None:
-    """Return the score from which boxes are shown; None for other tasks.
+def display_threshold(manifest: Manifest) -> float | None:
+    """Return the score from which boxes are shown; None for other tasks. It is the version's own: a calibration holds for no other.
 
     Raises:
-        InvalidRequest: a detector without one, or a threshold for another task.
+        InvalidRequest: a detector without one.
     """
     if manifest.task != "detection":
-        if asked is not None:
-            raise InvalidRequest(f"a display threshold is for detection; {manifest.name} is for {manifest.task}")
         return None
-    threshold = manifest.display_threshold if asked is None else asked
+    threshold = manifest.display_threshold
     if threshold is None:
-        raise InvalidRequest(f"{manifest.name} has no display threshold: say with --threshold from which score its boxes are shown")
+        raise InvalidRequest(
+            f"{manifest.name} has no display threshold: set models.{manifest.name}.options.display_threshold to the score from which its "
+            "boxes are shown"
+        )
     if not 0 <= threshold <= 1:
         raise InvalidRequest(f"a display threshold is 0 to 1, not {threshold}")
     return threshold
 
 
-def calibrate(run: Run, threshold: float | None = None, name: str = "", caveat: str = "") -> CalibrationRecord:
+def calibrate(run: Run, name: str = "", caveat: str = "") -> CalibrationRecord:
     """Fit a calibration and measure it on clusters that the fit has not seen.
 
     Args:
         run: The model's outcomes on the folder.
-        threshold: Detection: show boxes from this score; default: the manifest's.
         name: Name of the data, for the record; default: the folder's.
         caveat: What is known against the data, and its licence, for the record.
 
     Raises:
-        InvalidRequest: too few rows, rows of one kind, or a temperature outside its bounds.
+        InvalidRequest: too few rows, rows of one kind, a temperature outside its bounds, or a detector without a display threshold.
     """
     run.check()
-    shown_from = display_threshold(run.manifest, threshold)
+    shown_from = display_threshold(run.manifest)
     fitted = fitted_side(run.folder)
     rows = build_rows(run.folder, run.outcomes, run.normaliser)
     fit_rows = rows.take(fitted[rows.item] & (rows.score >= (shown_from or 0.0) - MARGIN))
@@ -63,9 +62,7 @@ def calibrate(run: Run, threshold: float | None = None, name: str = "", caveat: 
     if not len(held_out.correct):
         raise InvalidRequest("no rows are left to measure the calibration on: the data come from too few sources")
     measured = compared(held_out, fit.temperature)
-    assert measured.raw is not None  # noqa: S101 - there are rows
-    assert measured.confidence is not None  # noqa: S101
-    status, reason = verdict(measured.raw, measured.confidence, measured.difference)
+    status, reason = judged(fit.n, measured)
     figures = measured.as_json()
     return replace(
         draft,
@@ -114,6 +111,7 @@ def _data(run: Run, parts: tuple[Bools, Rows, Rows], name: str, caveat: str) -> 
         "name": name or folder.name,
         "sha256": folder.sha256,
         "split": folder.split,
+        "sources": sorted({example.source for example in folder.examples} - {""}),
         "caveat": " ".join(filter(None, [caveat, *folder.notes])),
         "rule": SPLIT_RULE,
         "fit": part(fitted, fit_rows),

@@ -37,7 +37,7 @@ def read_coco(folder: Path, manifest: Manifest, split: str | None) -> LabelledFo
             continue
         rows = sorted([names, *box] for names, *box in _named(boxes[image_id], document["categories"]))
         truth = _true_boxes(boxes[image_id], classes)
-        examples.append(Example(name, path, sha256, sha256, truth, rows, str(image.get("coco_split", ""))))
+        examples.append(Example(name, path, sha256, sha256, truth, rows, str(image.get("coco_split", "")), _size(image)))
     problems.check()
     judged = frozenset(classes.values())
     return LabelledFolder("detection", folder.resolve().name, folder, tuple(examples), split, (*notes, *_caveat(document)), judged)
@@ -126,6 +126,11 @@ def _classes(
         elif category["id"] in used:
             problems.add(f"category {category['id']}", f"{name!r} is not a label of {manifest.name}{nearest(name, manifest.labels)}")
     return classes
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = image.get("width"), image.get("height")
+    return size if isinstance(size[0], int) and isinstance(size[1], int) else None  # type: ignore[return-value]
 
 
 def _named(annotations: list[dict[str, Any]], categories: list[dict[str, Any]]) -> list[tuple[str, list[float], bool]]:

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from calibration.record import CalibrationRecord
+    from candor.manifest import Manifest
     from serving.config import Settings
     from serving.evaluation.evaluate import Run
 
@@ -29,11 +31,14 @@ _Data = Annotated[
 ]
 _Config = Annotated[Path, typer.Option("--config", help="Configuration file.")]
 _Split = Annotated[str | None, typer.Option("--split", help="Only this split of the data; `all` for all. Default: all but train….")]
+_Source = Annotated[
+    list[str] | None, typer.Option("--source", help="Only items of this source (column `source` of a CSV); may be given again.")
+]
 _Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many items, chosen by hash.")]
 _Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Largest batch. Default: as configured for the task.")]
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option
     model: _Model,
     data: _Data,
     json: Annotated[Path | None, typer.Option("--json", help="Write the report here as JSON.")] = None,
@@ -42,6 +47,7 @@ def evaluate(
     ] = None,
     config: _Config = _DEFAULT_CONFIG,
     split: _Split = None,
+    source: _Source = None,
     limit: _Limit = None,
     batch: _Batch = None,
 ) -> None:
@@ -54,7 +60,7 @@ def evaluate(
         settings = load_settings(config)
         _writable(json)
         record, uncalibrated = _record(settings, model, calibration)
-        run = _run(settings, model, data, (split, limit, batch), err)
+        run = _run(settings, model, data, _How(split, tuple(source or ()), limit, batch), err)
         if record is not None and calibration is not None:
             _must_fit(record, run)
         report = report_on(run, record, uncalibrated)
@@ -68,12 +74,10 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one argument per option
     data: _Data,
     out: Annotated[Path, typer.Option("--out", help="Write the calibration record here, as JSON.")],
     config: _Config = _DEFAULT_CONFIG,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Detection: score from which boxes are shown. Default: the model's own.")
-    ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the data, for the record. Default: the folder's.")] = "",
     caveat: Annotated[str, typer.Option("--caveat", help="Licence of the data and what is known against them, for the record.")] = "",
     split: _Split = None,
+    source: _Source = None,
     limit: _Limit = None,
     batch: _Batch = None,
 ) -> None:
@@ -86,10 +90,20 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one argument per option
 
         settings = load_settings(config)
         _writable(out)
-        run = _run(settings, model, data, (split, limit, batch), err, lambda manifest: display_threshold(manifest, threshold))
-        record = fitted_on(run, threshold, name, caveat)
+        run = _run(settings, model, data, _How(split, tuple(source or ()), limit, batch), err, display_threshold)
+        record = fitted_on(run, name, caveat)
         _write(out, record.as_json())
         show_record(record, console)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """Which items of a folder are run, and how."""
+
+    split: str | None
+    sources: tuple[str, ...]
+    limit: int | None
+    batch: int | None
 
 
 @contextmanager
@@ -109,18 +123,19 @@ def _run(
     settings: Settings,
     model: str,
     data: Path,
-    how: tuple[str | None, int | None, int | None],
+    how: _How,
     console: Console,
-    check: Callable[[Any], object] = lambda manifest: None,
+    check: Callable[[Manifest], object] = lambda manifest: None,
 ) -> Run:
     from serving.evaluation.datasets import read_folder  # noqa: PLC0415
     from serving.evaluation.evaluate import Run  # noqa: PLC0415
     from serving.evaluation.model import open_model  # noqa: PLC0415
+    from serving.telemetry import configure_logs  # noqa: PLC0415
 
-    split, limit, batch = how
-    opened = open_model(settings, model, batch, console)
+    configure_logs(settings.server.model_copy(update={"log_level": "warning", "log_format": "text"}), "evaluation")
+    opened = open_model(settings, model, how.batch, console)
     check(opened.manifest)
-    folder = read_folder(data, opened.manifest, split).limited(limit)
+    folder = read_folder(data, opened.manifest, how.split).from_sources(how.sources).limited(how.limit)
     outcomes, seconds = opened.predict(folder.examples, console)
     return Run(folder, opened.manifest, outcomes, seconds)
 

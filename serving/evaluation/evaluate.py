@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -15,12 +15,13 @@ from scipy.special import logsumexp
 from calibration.apply import misfit
 from calibration.intervals import Figure, Figures, figures, mean_interval
 from calibration.measure import log_losses, squared_losses
-from calibration.record import CalibrationRecord
+from calibration.record import CalibrationRecord, Status
+from calibration.verdict import LEAST_CLUSTERS, verdict
 from calibration.words import Normaliser, normaliser_for
 from candor import __version__
 from candor.errors import CandorError, InvalidRequest
 from candor.manifest import Manifest
-from candor.predictions import Floats, Transcript
+from candor.predictions import Detections, Floats, Transcript
 from serving.evaluation.examples import LabelledFolder
 from serving.evaluation.quality import as_json, quality
 from serving.evaluation.rows import EVENTS, Calibrator, Outcome, Rows, build_rows, seen_by
@@ -81,10 +82,11 @@ def evaluate(run: Run, record: CalibrationRecord | None, uncalibrated: str = "no
             "split": folder.split,
             "items": len(folder.examples),
             "clusters": folder.clusters,
-            "notes": list(folder.notes),
+            "sources": sorted({example.source for example in folder.examples} - {""}),
+            "notes": [*folder.notes, *_doubts(run)],
         },
         "items": {"drafted": len(run.outcomes) - len(failed), "failed": failed, "seconds": round(run.seconds, 3)},
-        "quality": quality(folder, run.outcomes, run.normaliser),
+        "quality": quality(folder, run.outcomes, run.normaliser, manifest.display_threshold),
         "calibration": _calibration(run, record, uncalibrated),
         "libraries": libraries(),
         "created_at": now(),
@@ -112,9 +114,48 @@ def _calibration(run: Run, record: CalibrationRecord | None, uncalibrated: str) 
         seen = seen_by(record, folder)
         rows = rows.take(~seen[rows.item])
         report |= {"rows": "held out" if seen.any() else "all", "left_out_items": int(seen.sum())}
-        if record.normaliser and run.normaliser and dict(record.normaliser) != run.normaliser.as_json():
-            report["reason"] += f"; it was fitted with {dict(record.normaliser)}, and words are judged here by {run.normaliser.as_json()}"
-    return {**report, **compared(rows, record.parameters["temperature"] if record else None).as_json()}
+        report |= _foreign(record, run)
+    measured = compared(rows, record.parameters["temperature"] if record else None)
+    if record and measured.raw:
+        status, reason = judged(int(record.fit.get("n", 0)), measured)
+        report["here"] = {"status": status, "reason": reason}
+    return {**report, **measured.as_json(), "by_source": _by_source(rows, folder)}
+
+
+def _foreign(record: CalibrationRecord, run: Run) -> dict[str, str]:
+    """Return another status where words are judged here by another normaliser than the record's: its claim is not about them."""
+    if not record.normaliser or not run.normaliser or dict(record.normaliser) == run.normaliser.as_json():
+        return {}
+    return {
+        "status": "unverified",
+        "reason": f"it was fitted on words judged by {dict(record.normaliser)}, and they are judged here by {run.normaliser.as_json()}",
+    }
+
+
+def _by_source(rows: Rows, folder: LabelledFolder) -> dict[str, Any]:
+    """Return for each named source whether its fraction right is what its mean score, or confidence, says."""
+    source = np.array([example.source for example in folder.examples])[rows.item] if len(rows.item) else np.zeros(0, np.str_)
+    answer = {}
+    for name in sorted(set(source.tolist()) - {""}):
+        part = rows.take(source == name)
+        shown = figures(part.score if part.confidence is None else part.confidence, part.correct, part.cluster).as_json()
+        answer[name] = {key: shown[key] for key in ("n", "clusters", "accuracy", "mean_confidence", "smece")}
+    return answer
+
+
+def _doubts(run: Run) -> list[str]:
+    """Return what makes the figures doubtful, in words."""
+    notes = []
+    if run.folder.clusters < LEAST_CLUSTERS:
+        notes.append(f"{run.folder.clusters} independent sources: the intervals are too narrow, as they can't know of others")
+    sizes = [
+        (example.size, outcome.image_size)
+        for example, outcome in zip(run.folder.examples, run.outcomes, strict=True)
+        if isinstance(outcome, Detections) and example.size is not None
+    ]
+    if other := sum(said != found for said, found in sizes):
+        notes.append(f"{other} images are not of the size that their labels were made for (EXIF rotation, perhaps)")
+    return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +166,30 @@ class Comparison:
     confidence: Figures | None
     difference: dict[str, Figure]
     class_nll: dict[str, Figure]  # classification: NLL over all classes, which the temperature minimises
+    against_constant: dict[str, Figure] = field(default_factory=dict)  # the rows' own fraction right, given to every row
 
     def as_json(self) -> dict[str, Any]:
         """Return the comparison as JSON values."""
         answer: dict[str, Any] = {
             "raw": self.raw.as_json() if self.raw else None,
             "confidence": self.confidence.as_json() if self.confidence else None,
-            "difference": {name: as_json(figure) for name, figure in self.difference.items()} or None,
+            "difference": _as_json(self.difference),
+            "against_constant": _as_json(self.against_constant),
         }
         if self.class_nll:
-            answer["class_nll"] = {name: as_json(figure) for name, figure in self.class_nll.items()}
+            answer["class_nll"] = _as_json(self.class_nll)
         return answer
+
+
+def _as_json(found: Mapping[str, Figure]) -> dict[str, Any] | None:
+    return {name: as_json(figure) for name, figure in found.items()} or None
+
+
+def judged(fitted: int, measured: Comparison) -> tuple[Status, str]:
+    """Return the verdict on rows that have confidences."""
+    assert measured.raw is not None  # noqa: S101 - its caller has rows
+    assert measured.confidence is not None  # noqa: S101
+    return verdict(fitted, measured.raw, measured.confidence, measured.difference, measured.against_constant)
 
 
 def compared(rows: Rows, temperature: float | None) -> Comparison:
@@ -148,13 +202,18 @@ def compared(rows: Rows, temperature: float | None) -> Comparison:
         class_nll["raw"] = mean_interval(_class_losses(rows, 1.0), rows.cluster)
         if temperature:
             class_nll["confidence"] = mean_interval(_class_losses(rows, temperature), rows.cluster)
+            class_nll["difference"] = mean_interval(_class_losses(rows, temperature) - _class_losses(rows, 1.0), rows.cluster)
     if rows.confidence is None:
         return Comparison(raw, None, {}, class_nll)
-    difference = {
-        name: mean_interval(losses(rows.confidence, rows.correct) - losses(rows.score, rows.correct), rows.cluster)
-        for name, losses in (("nll", log_losses), ("brier", squared_losses))
-    }
-    return Comparison(raw, figures(rows.confidence, rows.correct, rows.cluster), difference, class_nll)
+    constant = np.full(len(rows.correct), rows.correct.mean())
+    difference, against_constant = (
+        {
+            name: mean_interval(losses(rows.confidence, rows.correct) - losses(other, rows.correct), rows.cluster)
+            for name, losses in (("nll", log_losses), ("brier", squared_losses))
+        }
+        for other in (rows.score, constant)
+    )
+    return Comparison(raw, figures(rows.confidence, rows.correct, rows.cluster), difference, class_nll, against_constant)
 
 
 def _class_losses(rows: Rows, temperature: float) -> Floats:

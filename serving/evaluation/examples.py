@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -30,6 +31,7 @@ class Example:
     truth: Truth
     row: Any  # the label as JSON values, for the data's hash
     source: str = ""
+    size: tuple[int, int] | None = None  # width and height that an image's boxes were drawn on, where the labels say
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,17 @@ class LabelledFolder:
         """Hash of file names, their bytes and their labels; the order of rows does not matter."""
         rows = sorted((example.file, example.sha256, example.row) for example in self.examples)
         return hashlib.sha256(canonical_json(rows)).hexdigest()
+
+    def from_sources(self, sources: Sequence[str]) -> LabelledFolder:
+        """Return the folder's examples of these sources; of all where none is named.
+
+        Raises:
+            InvalidRequest: one has no examples.
+        """
+        have = {example.source for example in self.examples}
+        if unknown := sorted(set(sources) - have):
+            raise InvalidRequest(f"{self.folder} has no source {unknown[0]!r}: it has {', '.join(sorted(have - {''})) or 'none'}")
+        return replace(self, examples=tuple(e for e in self.examples if e.source in sources)) if sources else self
 
     def limited(self, limit: int | None) -> LabelledFolder:
         """Return the folder's first `limit` examples by hash, so that they are spread over it and always the same."""
@@ -94,21 +107,28 @@ class Files:
         """Return the name relative to the folder, the path and the SHA-256.
 
         Raises:
-            ValueError: no name, outside the folder, missing, empty or named before; the message says which.
+            ValueError: no name, outside the folder, missing, unreadable or named before; the message says which.
         """
         if not name:
             raise ValueError("no file is named")
         for place in self._places:
-            path = (place / name).resolve()
+            path = Path(os.path.normpath(place / name))  # not resolved: a folder of links to files elsewhere is a folder too
             if not path.is_relative_to(self._root):
                 raise ValueError(f"file {name!r} lies outside the folder")
-            if path.is_file():
+            if _is_file(path, name):
                 relative = path.relative_to(self._root).as_posix()
                 if relative in self._seen:
                     raise ValueError(f"file {name!r} is named a second time")
                 self._seen.add(relative)
                 return relative, path, _digest(path, name)
         raise ValueError(f"there is no file {name!r}")
+
+
+def _is_file(path: Path, name: str) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ValueError(f"file {name[:80]!r} can't be read: {error.strerror}") from error
 
 
 def _digest(path: Path, name: str) -> str:

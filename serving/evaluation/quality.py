@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.correctness import MOST_BOXES, TrueBoxes, judge_class
+from calibration.correctness import MOST_BOXES, TrueBoxes, judge_boxes, judge_class
 from calibration.intervals import SEED, Figure, draw_clusters, percentile_interval, ratio_interval
 from calibration.measure import wilson
 from calibration.words import Normaliser
@@ -23,11 +23,16 @@ _IMAGE_RESAMPLES = 200
 _TOP = 5
 
 
-def quality(folder: LabelledFolder, outcomes: Sequence[Outcome], normaliser: Normaliser | None = None) -> dict[str, Any]:
-    """Return the task's quality figures as JSON values, over the items that did not fail."""
+def quality(
+    folder: LabelledFolder, outcomes: Sequence[Outcome], normaliser: Normaliser | None = None, threshold: float | None = None
+) -> dict[str, Any]:
+    """Return the task's quality figures as JSON values, over the items that did not fail.
+
+    `threshold` is the score from which boxes are shown: what they miss is told too, as honest confidence could be bought by showing few.
+    """
     done = [(example, o) for example, o in zip(folder.examples, outcomes, strict=True) if not isinstance(o, CandorError)]
     if folder.task == "detection":
-        return _detection(folder, [(e, p) for e, p in done if isinstance(p, Detections)])
+        return _detection(folder, [(e, p) for e, p in done if isinstance(p, Detections)], threshold)
     if folder.task == "classification":
         return _classification([(e, p) for e, p in done if isinstance(p, Classification)])
     assert normaliser is not None  # noqa: S101 - its caller chose one
@@ -58,7 +63,8 @@ def _transcription(done: Sequence[tuple[Example, Transcript]], normaliser: Norma
         speakers = sorted({example.cluster for example, _ in chosen})
         errors = [sum(words.errors for example, words in chosen if example.cluster == speaker) for speaker in speakers]
         spoken = [sum(words.reference for example, words in chosen if example.cluster == speaker) for speaker in speakers]
-        counts = {"recordings": len(chosen), "words": sum(spoken), "clusters": len(speakers)}
+        missed = sum(len(words.missed) for _, words in chosen)  # no displayed word stands for them: no confidence warns of them
+        counts = {"recordings": len(chosen), "words": sum(spoken), "missed_words": missed, "clusters": len(speakers)}
         return {**as_json(ratio_interval(np.array(errors, np.float64), np.array(spoken, np.float64))), **counts}
 
     sources = sorted({example.source for example, _ in judged} - {""})
@@ -70,7 +76,7 @@ def _transcription(done: Sequence[tuple[Example, Transcript]], normaliser: Norma
     }
 
 
-def _detection(folder: LabelledFolder, done: Sequence[tuple[Example, Detections]]) -> dict[str, Any]:
+def _detection(folder: LabelledFolder, done: Sequence[tuple[Example, Detections]], threshold: float | None) -> dict[str, Any]:
     classes = sorted(folder.judged_classes or ())
     found = sum(len(prediction.score) for _, prediction in done)
     judged = sum(int(np.isin(prediction.class_index, classes).sum()) for _, prediction in done)
@@ -85,7 +91,28 @@ def _detection(folder: LabelledFolder, done: Sequence[tuple[Example, Detections]
         "map": as_json(_mean_of(precision, np.mean(resampled, axis=0))),
         "ap50": as_json(_mean_of(precision[:1], resampled[0])),
         **counts,
+        **_shown(done, classes, threshold or 0.0),
         "interval": f"bootstrap over images, {_IMAGE_RESAMPLES} resamples, 95 %",
+    }
+
+
+def _shown(done: Sequence[tuple[Example, Detections]], classes: Sequence[int], threshold: float) -> dict[str, Any]:
+    """Return how many of the boxes that are shown are right, and how many of the true ones are found (crowds aside)."""
+    right, counted, true = np.zeros((3, len(done)))
+    for index, (example, prediction) in enumerate(done):
+        assert isinstance(example.truth, TrueBoxes)  # noqa: S101 - read_folder pairs them
+        judged, shown = judge_boxes(prediction, example.truth), prediction.score >= threshold
+        shown &= judged.counted & np.isin(prediction.class_index, classes)
+        right[index], counted[index] = (judged.correct & shown).sum(), shown.sum()
+        true[index] = (~example.truth.crowd).sum()
+    return {
+        "shown": {
+            "threshold": threshold,
+            "boxes": int(counted.sum()),
+            "precision": as_json(ratio_interval(right, counted)),
+            "recall": as_json(ratio_interval(right, true)),
+            "missed_per_image": as_json(ratio_interval(true - right, np.ones(len(done)))),
+        }
     }
 
 

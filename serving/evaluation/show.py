@@ -29,9 +29,14 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     calibration = report["calibration"]
     _show_figures(calibration["raw"], calibration["confidence"], "raw score", "confidence", console)
+    for source, found in calibration["by_source"].items():
+        shares = f"right {found['accuracy']:.3f}, mean {found['mean_confidence']:.3f}"
+        console.print(f"{source}: {found['n']:,} rows, {found['clusters']} sources: {shares}, smECE {_value(found['smece'])[0]}")
     if calibration["left_out_items"]:
         console.print(f"calibration figures are on held-out rows: {calibration['left_out_items']} items that the fit has seen are left out")
     console.print(f"confidence: [bold]{calibration['status']}[/], {calibration['reason']}")
+    if "here" in calibration:
+        console.print(f"on these rows alone: {calibration['here']['status']}, {calibration['here']['reason']}")
 
 
 def show_record(record: CalibrationRecord, console: Console) -> None:
@@ -40,6 +45,8 @@ def show_record(record: CalibrationRecord, console: Console) -> None:
     parameters = ", ".join(f"{name} {value:.4f}" for name, value in record.parameters.items())
     fit, test = record.data["fit"], record.data["test"]
     console.print(f"{parameters} (temperature {record.fit['low']:.3f} to {record.fit['high']:.3f}, 95 %)")
+    for source in record.data["sources"]:
+        console.print(f"source: {source}", style="dim")
     for name, part in (("fitted on", fit), ("measured on", test)):
         console.print(f"{name} {part['rows']} rows of {part['items']} items from {part['clusters']} sources")
     _show_figures(record.figures["before"], record.figures["after"], "before", "after", console)
@@ -53,6 +60,14 @@ def _quality_rows(quality: Mapping[str, Any]) -> Iterator[tuple[str, str, str, s
     if "wer" in quality:
         for name, rate in (("WER", quality["wer"]), *((f"  {source}", rate) for source, rate in quality["wer_by_source"].items())):
             yield name, *_value(rate), f"{rate['recordings']} recordings, {rate['words']} words"
+    if "shown" in quality:
+        shown = quality["shown"]
+        for key, name in (
+            ("precision", "right boxes of those shown"),
+            ("recall", "true boxes found"),
+            ("missed_per_image", "missed per image"),
+        ):
+            yield f"{name} (from {shown['threshold']:g})", *_value(shown[key]), f"{shown['boxes']} boxes shown"
 
 
 def _value(figure: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _Row = Mapping[str, str]
 def read_labels(folder: Path, manifest: Manifest, split: str | None) -> LabelledFolder:
     """Read `labels.csv`. `imagenet_index` counts for a model of 1,000 classes; for any other the `label` is looked up by name."""
     names = {label.strip().casefold(): i for i, label in enumerate(manifest.labels)}
+    shared = {name for name, count in Counter(label.strip().casefold() for label in manifest.labels).items() if count > 1}
 
     def truth(row: _Row) -> int:
         written, label = row.get("imagenet_index", "").strip(), row.get("label", "").strip()
@@ -30,6 +32,8 @@ def read_labels(folder: Path, manifest: Manifest, split: str | None) -> Labelled
             raise ValueError(hint or "neither imagenet_index nor label is given")
         if label.casefold() not in names:
             raise ValueError(f"label {label!r} is not a label of {manifest.name}{nearest(label, manifest.labels)}")
+        if label.casefold() in shared:
+            raise ValueError(f"label {label!r} is the name of several classes of {manifest.name}: say which with imagenet_index")
         return names[label.casefold()]
 
     return _read(folder, "classification", split, (("file",), ("imagenet_index", "label")), truth)
