@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,7 +96,9 @@ class Store:
         found: dict[str, list[Draft]] = {}
         wanted = list(dict.fromkeys(media_sha256))
         for start in range(0, len(wanted), _FIND_AT_ONCE):
-            for row in await self._read(_newest(model_version, calibration, wanted[start : start + _FIND_AT_ONCE])):
+            some = wanted[start : start + _FIND_AT_ONCE]
+            values = {"model_version": model_version, "calibration": calibration, **{f"sha_{n}": sha for n, sha in enumerate(some)}}
+            for row in await self._read(_newest(len(some), calibration is not None), values):
                 found.setdefault(row.media_sha256, []).append(_draft(row))
         for of_item in found.values():
             of_item.sort(key=lambda draft: (draft.created_at, draft.id), reverse=True)
@@ -162,10 +165,10 @@ class Store:
         await self._writer.close()
         await self._engine.dispose()
 
-    async def _read(self, statement: sa.Executable) -> Sequence[sa.Row[Any]]:
+    async def _read(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
         with _refusals():
             async with self._engine.connect() as connection:
-                return (await connection.execute(statement)).all()
+                return (await connection.execute(statement, values)).all()
 
     async def _execute(self, statement: sa.Executable) -> None:
         async def work(connection: AsyncConnection) -> None:
@@ -199,16 +202,20 @@ def _draft(row: sa.Row[Any]) -> Draft:
     return Draft(**{**values, "timings": Timings(**values["timings"])})
 
 
-def _newest(model_version: str, calibration: str | None, shas: Sequence[str]) -> sa.Executable:
-    """Select the newest drafts of each of the shas: a short walk down the index for each, however many drafts it has."""
-    same_calibration = drafts.c.calibration.is_(None) if calibration is None else drafts.c.calibration == calibration
+@cache
+def _newest(items: int, calibrated: bool) -> sa.CompoundSelect[Any]:
+    """Select the newest drafts of so many items: a short walk down the index for each, however many drafts it has.
+
+    Parameters: model_version, calibration (if `calibrated`), sha_0, sha_1, …
+    """
+    same_calibration = drafts.c.calibration == sa.bindparam("calibration") if calibrated else drafts.c.calibration.is_(None)
     parts = [
         sa.select(drafts)
-        .where(drafts.c.media_sha256 == sha, drafts.c.model_version == model_version, same_calibration)
+        .where(drafts.c.media_sha256 == sa.bindparam(f"sha_{n}"), drafts.c.model_version == sa.bindparam("model_version"), same_calibration)
         .order_by(drafts.c.created_at.desc(), drafts.c.id.desc())
         .limit(FOUND_PER_ITEM)
         .subquery()
-        for sha in shas
+        for n in range(items)
     ]
     return sa.union_all(*(sa.select(part) for part in parts))
 

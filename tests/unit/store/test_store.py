@@ -14,7 +14,7 @@ import store as package
 from candor.drafts import Timings
 from candor.errors import Conflict, InvalidRequest, StorageUnavailable, UnknownDraft
 from store import Store, StoredReply, dialects, open_store
-from store.store import FOUND_PER_ITEM
+from store.store import FOUND_PER_ITEM, _newest
 from tests.unit.store.drafts import draft, sha
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -145,10 +145,9 @@ async def test_find_takes_a_whole_request(store: Store) -> None:
 
 
 async def test_find_walks_the_index(store: Store, url: str) -> None:
-    from store.store import _newest  # noqa: PLC0415
-
     engine = dialects.make_engine(url)
-    query = str(_newest("m", None, ["a", "b"]).compile(engine.sync_engine, compile_kwargs={"literal_binds": True}))  # type: ignore[attr-defined]
+    values = {name: "x" for name in ("model_version", "calibration", "sha_0", "sha_1")}
+    query = str(_newest(2, True).params(values).compile(engine.sync_engine, compile_kwargs={"literal_binds": True}))
     async with engine.connect() as connection:
         plan = [row.detail for row in await connection.execute(sa.text("EXPLAIN QUERY PLAN " + query))]
     await engine.dispose()
