@@ -110,14 +110,9 @@ def _drain(targets: list[serve.RunTarget], seconds: float) -> None:
 
 def _name_the_loss(folder: Path) -> None:
     """Replace Serve's error page before HAProxy reads it, which it does with each change of routes."""
-    page = folder / "500.http"
-    if page.is_file():
-        head = (
-            "HTTP/1.1 503 Service Unavailable",
-            "Content-Type: application/problem+json",
-            "Retry-After: 5",
-            f"Content-Length: {len(_LOST)}",
-        )
+    size = len(_LOST.encode())
+    head = ("HTTP/1.1 503 Service Unavailable", "Content-Type: application/problem+json", "Retry-After: 5", f"Content-Length: {size}")
+    for page in folder.glob("*/500.http"):
         page.write_text("\r\n".join([*head, "", _LOST]), newline="")
 
 
