@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -185,11 +186,16 @@ def _refusals(already: str = "the row is stored already") -> Iterator[None]:
         yield
     except sa.exc.IntegrityError as error:
         raise Conflict(already) from error
-    except UnicodeEncodeError as error:
-        raise InvalidRequest("a text holds half a character (a lone surrogate), which can't be stored") from error
+    except (UnicodeEncodeError, sa.exc.DataError) as error:  # a lone surrogate; in PostgreSQL also U+0000
+        raise InvalidRequest("a text holds a character that can't be stored") from error
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error)
-        raise StorageUnavailable(f"the database refused: {reason}", retry_after=1.0) from error
+        raise StorageUnavailable(f"the database refused: {_reason(error)}", retry_after=1.0) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return SQLite's short sentence ("database is locked"); of others only the kind, for they may name hosts and values."""
+    cause = getattr(error, "orig", None) or error
+    return str(cause) if isinstance(cause, sqlite3.Error) else type(cause).__name__
 
 
 def _row(draft: Draft) -> dict[str, Any]:
