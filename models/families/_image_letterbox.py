@@ -43,4 +43,4 @@ class Letterbox:
         shift = np.array([self.left, self.top] * 2)
         scale = np.array([self.inner[axis] / self.image_size[axis] for axis in (0, 1)] * 2)
         bounds = np.array([*self.image_size] * 2, np.float64)
-        return np.clip((boxes - shift) / scale, 0.0, bounds)
+        return np.asarray(np.clip((boxes - shift) / scale, 0.0, bounds))

@@ -21,7 +21,7 @@ class ImageRunner:
     def __init__(self, network: nn.Module, device: Device) -> None:
         self._where = torch_device(device)
         layout = torch.channels_last if device.channels_last else torch.contiguous_format
-        network = network.eval().requires_grad_(False).to(self._where).to(memory_format=layout)  # type: ignore[call-overload]
+        network = network.eval().requires_grad_(False).to(self._where).to(memory_format=layout)
         self._bytes = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
         self._layout = layout
         self._threads = device.threads if self._where.type == "cpu" else 1

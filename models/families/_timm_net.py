@@ -26,8 +26,8 @@ class Normalized(nn.Module):
         super().__init__()
         self._network = network.to(dtype)
         self._dtype = dtype
-        self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1))
+        self._mean = nn.Buffer(torch.tensor(mean).view(1, 3, 1, 1))
+        self._std = nn.Buffer(torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """Return the logits; the same steps in the same precision as timm's ToTensor and Normalize."""

@@ -12,7 +12,7 @@ import pytest
 from candor.families import Device, LoadedModel, get_family
 from models import builtin
 from models.catalog import Catalog, Installed, ModelEntry
-from models.samples import Sample, samples
+from models.samples import samples
 from serving.config import Settings, cache_home
 
 
@@ -51,11 +51,12 @@ def loaded(installed: Callable[[str], Installed]) -> Iterator[Callable[[str], Lo
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[bytes]:
-    """Real pictures from packages, as encoded bytes."""
-    return [sample.path.read_bytes() for sample in _samples() if sample.kind == "image"]
+def named_pictures() -> dict[str, bytes]:
+    """Real pictures from packages, as encoded bytes by file name."""
+    return {sample.path.name: sample.path.read_bytes() for sample in samples(_cache()) if sample.kind == "image"}
 
 
-@cache
-def _samples() -> list[Sample]:
-    return samples(_cache())
+@pytest.fixture(scope="session")
+def pictures(named_pictures: dict[str, bytes]) -> list[bytes]:
+    """The same without their names."""
+    return list(named_pictures.values())

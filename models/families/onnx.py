@@ -1,0 +1,168 @@
+"""Family `onnx`: detectors and classifiers as ONNX files, run by onnxruntime.
+
+`manifest.input`:
+    size: [width, height] of the network's input.
+    layout: `letterbox` (in the middle), `letterbox-corner` (upper left), or `crop` for classifiers.
+    channels: `rgb` or `bgr`.
+    scale, mean, std: the network sees (pixel / scale - mean) / std; mean and std may be left out.
+    crop_pct, crop_mode, interpolation: of `crop`, as in timm.
+`manifest.output`:
+    head: `ultralytics`, `ultralytics-end2end` or `yolox`; `logits` or `probabilities`.
+    score_floor, nms_iou, max_boxes: detection, as in the family `ultralytics`.
+
+A file that holds a sigmoid or a softmax gives probabilities rounded to single precision; their log-odds are bounded by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candor.errors import Internal, ModelUnavailable, UnsafeArtifact, WrongTask
+from candor.families import Adopted, Device, MediaLimits, PreparedItem
+from candor.manifest import Manifest
+from candor.predictions import Classification, Prediction, Task
+from models.families._image_boxes import Head, detections
+from models.families._image_crop import crop
+from models.families._image_letterbox import Letterbox
+from models.families._onnx_heads import CLASSIFIERS, DETECTORS
+from models.images import decode
+
+if TYPE_CHECKING:
+    from models.families._onnx_run import Session
+
+WEIGHTS = "model.onnx"
+_TINIEST = 1e-38
+
+
+class _OnnxModel:
+    """What both tasks share: the session, and pixels on their way into it."""
+
+    concurrent_infer = False
+
+    def __init__(self, manifest: Manifest, artifact: Path, device: Device) -> None:
+        from models.families._onnx_run import Session  # noqa: PLC0415 - imports onnxruntime
+
+        described = manifest.input
+        width, height = described["size"]
+        self._size = (int(width), int(height))
+        self._described = described
+        self._head: str = manifest.output["head"]
+        self._flip = described.get("channels", "rgb") == "bgr"
+        self._scale = np.float32(described.get("scale", 255.0))
+        self._mean = np.array(described.get("mean", [0, 0, 0]), np.float32)
+        self._std = np.array(described.get("std", [1, 1, 1]), np.float32)
+        self._bytes = (artifact / WEIGHTS).stat().st_size
+        self._session: Session | None = Session(artifact / WEIGHTS, device)
+
+    def warmup(self) -> None:
+        """Run one gray image."""
+        self._rows([np.full((self._size[1], self._size[0], 3), 114, np.uint8)])
+
+    def memory(self) -> int:
+        """Bytes of the file, which is mostly weights."""
+        return self._bytes
+
+    def cost(self, unit: Any) -> float:
+        """Every image has the same size by now."""
+        return 1.0
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._session = None
+
+    def _rows(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        if self._session is None:
+            raise ModelUnavailable("the model was closed")
+        return self._session.run([self._scaled(image) for image in images])
+
+    def _scaled(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = image[..., ::-1] if self._flip else image
+        return np.asarray((pixels.astype(np.float32) / self._scale - self._mean) / self._std)
+
+
+class OnnxDetector(_OnnxModel):
+    """A detector."""
+
+    def __init__(self, manifest: Manifest, artifact: Path, device: Device) -> None:
+        super().__init__(manifest, artifact, device)
+        self._decode = DETECTORS[self._head]
+        self._post = Head.of(manifest.output)
+        self._center = self._described.get("layout", "letterbox") == "letterbox"
+
+    def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
+        """Decode the image and letterbox it."""
+        image = decode(data, limits.pixels)
+        frame = Letterbox.fit((image.shape[1], image.shape[0]), self._size, center=self._center)
+        return PreparedItem(units=iter([frame.apply(image, self._size)]), context=frame)
+
+    def infer(self, units: Sequence[Any]) -> list[Any]:
+        """Run one batch and choose the candidates of each image."""
+        rows = self._rows(units)
+        return [self._decode(row, self._size, self._post.score_floor) if np.isfinite(row).all() else _not_finite() for row in rows]
+
+    def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
+        """Suppress duplicates and go back to the image's own pixels."""
+        return detections(results[0], item.context, self._post)
+
+
+class OnnxClassifier(_OnnxModel):
+    """A classifier."""
+
+    def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
+        """Decode the image, resize and crop it."""
+        image = decode(data, limits.pixels)
+        how = self._described
+        pixels = crop(image, self._size, how.get("crop_pct", 0.875), how.get("crop_mode", "center"), how.get("interpolation", "bicubic"))
+        return PreparedItem(units=iter([pixels]), context=(image.shape[1], image.shape[0]))
+
+    def infer(self, units: Sequence[Any]) -> list[Any]:
+        """Run one batch; the result of an image is its logits (k,) in double precision."""
+        rows = self._rows(units).astype(np.float64)
+        if self._head == "probabilities":
+            rows = np.log(np.maximum(rows, _TINIEST))
+        return [row if np.isfinite(row).all() else _not_finite() for row in rows]
+
+    def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
+        """Return the logits."""
+        return Classification(item.context, results[0], reconstructed=self._head == "probabilities")
+
+
+def _not_finite() -> Internal:
+    return Internal("the model gave no finite figures for this image")
+
+
+class OnnxFamily:
+    """Family `onnx`."""
+
+    name = "onnx"
+    tasks: frozenset[Task] = frozenset({"detection", "classification"})
+
+    def adopt(self, source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
+        """Take in a local file; `_onnx_source.take_in` describes the options."""
+        _require("onnx", "onnxruntime")
+        from models.families._onnx_source import take_in  # noqa: PLC0415
+
+        return take_in(source, folder, options)
+
+    def load(self, manifest: Manifest, artifact: Path, device: Device) -> OnnxDetector | OnnxClassifier:
+        """Load a version."""
+        _require("onnxruntime")
+        head = manifest.output.get("head")
+        if head not in DETECTORS and head not in CLASSIFIERS:
+            raise UnsafeArtifact(f"the manifest of {manifest.name} names the head {head!r}, which this family does not know")
+        if (manifest.task == "detection") != (head in DETECTORS):
+            raise WrongTask(f"{manifest.name} is configured for {manifest.task}, but its output is that of the head {head}")
+        return (OnnxDetector if head in DETECTORS else OnnxClassifier)(manifest, artifact, device)
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise ModelUnavailable(f"the package {package} is not installed: pip install {package}") from error
