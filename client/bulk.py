@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
@@ -48,29 +49,32 @@ def in_order(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[
     When the caller stops early, what has not begun never will; what runs is left behind in daemon threads, so that Ctrl-C need not
     wait for an answer.
     """
-    slots, stopped = threading.Semaphore(jobs), threading.Event()
+    waiting: queue.SimpleQueue[tuple[T, Future[R]] | None] = queue.SimpleQueue()
+    stopped = threading.Event()
     running: deque[Future[R]] = deque()
 
-    def run(task: T, future: Future[R]) -> None:
-        with slots:
-            if stopped.is_set():
-                return
+    def run() -> None:
+        while (taken := waiting.get()) is not None and not stopped.is_set():
+            task, future = taken
             try:
                 future.set_result(work(task))
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the result
                 future.set_exception(error)
 
+    for _ in range(jobs):
+        threading.Thread(target=run, daemon=True).start()
     try:
         for task in tasks:
             if len(running) >= 4 * jobs:  # results that wait for a slow one before them take memory
                 yield running.popleft().result()
-            future: Future[R] = Future()
-            running.append(future)
-            threading.Thread(target=run, args=(task, future), daemon=True).start()
+            running.append(Future())
+            waiting.put((task, running[-1]))
         while running:
             yield running.popleft().result()
     finally:
         stopped.set()
+        for _ in range(jobs):
+            waiting.put(None)
 
 
 def _draft_batch(send: Send, files: Sequence[MediaFile], pace: Pace) -> list[dict[str, Any]]:

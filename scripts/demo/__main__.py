@@ -41,7 +41,8 @@ def demo(
     """
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 140)
-    signal.signal(signal.SIGTERM, _interrupt)  # the server is stopped then too
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job, and so the server, would ignore it
+        signal.signal(number, _interrupt)
     try:
         code = _run(source, config, console)
     except (server.ServerFailed, ClientError, CandorError, NothingToDraft, OSError) as error:

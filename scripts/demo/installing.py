@@ -47,7 +47,7 @@ def fetch_samples(settings: Settings, console: Console) -> list[MediaFile]:
 def _shown(console: Console) -> Iterator[Callable[[str], Callable[[str, int, int], None]]]:
     """Yield a function that begins a row and returns what the models package calls with its progress: what, bytes done, of how many."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
         def begin(name: str) -> Callable[[str, int, int], None]:
             row = bar.add_task(name, total=None)

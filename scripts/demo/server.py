@@ -22,6 +22,7 @@ READY_SECONDS = 180.0
 STOP_SECONDS = 30.0
 _TAIL = 30  # lines of the log
 _POLL = 0.5
+_FORCED_SECONDS = 5.0
 
 
 class ServerFailed(Exception):
@@ -106,7 +107,7 @@ def _settled(models: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def stop(process: subprocess.Popen[bytes], console: Console, seconds: float = STOP_SECONDS) -> None:
-    """Ask the server to stop and wait; after that time, or another Ctrl-C, end it with all that it started."""
+    """Ask the server to stop and wait; after that time, or another Ctrl-C, end it at once with all that it started."""
     if process.poll() is None:
         started = time.monotonic()
         try:
@@ -114,16 +115,13 @@ def stop(process: subprocess.Popen[bytes], console: Console, seconds: float = ST
                 process.send_signal(signal.SIGINT)
                 process.wait(seconds)
             console.print(f"server: stopped in {time.monotonic() - started:.1f} s", highlight=False)
-        except subprocess.TimeoutExpired:
-            console.print(f"server: it did not stop within {seconds:.0f} s and is ended by force", style="red", highlight=False)
-        except KeyboardInterrupt:
-            console.print("server: ended by force", style="red")
-    _end_group(process)
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the server's process group; mostly nothing is."""
-    with suppress(ProcessLookupError):
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
+            why = "interrupted" if isinstance(reason, KeyboardInterrupt) else f"it did not stop within {seconds:.0f} s"
+            console.print(f"server: {why}, so it is ended at once", style="red", highlight=False)
+            process.send_signal(signal.SIGINT)  # the second one: the server kills its own processes, of other groups too
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_FORCED_SECONDS)
+    with suppress(ProcessLookupError):  # what is left of its group; mostly nothing is
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
