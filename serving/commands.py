@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -25,8 +24,6 @@ def serve(
     folder = Path(tempfile.mkdtemp(prefix="candor-"))
     try:
         settings = absolute(load_settings(config), Path.cwd())
-        log = f"/proc/{os.getpid()}/fd/2"
-        set_environment({"CANDOR_LOG_TO": log, "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")})
         (folder / "metrics").mkdir()
         configure_logs(settings.server, "serve")
 

@@ -5,6 +5,7 @@ The figures behind the choices are in docs/architecture/02-serving.md.
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from importlib.util import find_spec
@@ -18,6 +19,11 @@ _MIB = 2**20
 
 # glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}
+
+
+def replica_environment(folder: Path) -> dict[str, str]:
+    """Return what our own replicas get, and Ray's processes don't. `folder` is this run's own, `folder/metrics` is there."""
+    return {**MALLOC, "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"), "CANDOR_LOG_TO": f"/proc/{os.getpid()}/fd/2"}
 
 
 def uses_haproxy(settings: Settings) -> bool:

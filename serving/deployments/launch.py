@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -20,7 +21,7 @@ from ray import serve
 
 from candor.errors import InvalidRequest
 from serving.config import Settings
-from serving.deployments.environment import LOCAL, uses_haproxy
+from serving.deployments.environment import LOCAL, replica_environment, uses_haproxy
 from serving.deployments.replicas import applications
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ def run(settings: Settings, folder: Path) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _check_port(settings)
     _connect(settings)
-    stop = _signals()
+    stop = _signals(folder)
     try:
         with _serving(settings, folder):
             stop.wait()
@@ -89,7 +90,7 @@ def _serving(settings: Settings, folder: Path) -> Iterator[None]:
     )
     if uses_haproxy(settings):
         _name_the_loss(folder)
-    targets = applications(settings)
+    targets = applications(settings, replica_environment(folder))
     try:
         serve.run_many(targets, wait_for_applications_running=True)
         _announce(settings)
@@ -142,7 +143,7 @@ def _open_ports(api: int) -> list[int]:
     return sorted(found - {api})
 
 
-def _signals() -> threading.Event:
+def _signals(folder: Path) -> threading.Event:
     """Return what the first signal sets; the second one kills what this process started, and it."""
     stop = threading.Event()
 
@@ -150,6 +151,7 @@ def _signals() -> threading.Event:
         if stop.is_set():
             for child in psutil.Process().children(recursive=True):
                 child.kill()
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(130)
         stop.set()
 

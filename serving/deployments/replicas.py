@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -14,7 +14,6 @@ from candor.predictions import TASKS, Task
 from serving.api.services import Services
 from serving.composition import local_drafters, opened_store, router
 from serving.config import Settings
-from serving.deployments.environment import MALLOC
 from serving.deployments.handles import RemoteDrafter
 from serving.http.app import create_app
 from serving.requests import Drafter, DraftRequest, DraftResult, ModelStatus
@@ -42,13 +41,16 @@ class Replica:
         return drafter
 
 
-def applications(settings: Settings) -> list[serve.RunTarget]:
-    """Return what Ray Serve is to run for these settings, the control part last."""
+def applications(settings: Settings, environment: Mapping[str, str]) -> list[serve.RunTarget]:
+    """Return what Ray Serve is to run for these settings, the control part last. `environment` is for the replicas."""
     tasks = [task for task in TASKS if task in settings.tasks]
     if settings.server.topology == "single":
-        return [_target(settings, "candor", "/", partial(_single, settings, tasks), _options(settings, tasks))]
-    found = [_target(settings, task, f"/v1/{task}", partial(_task, settings, task), _options(settings, [task]), (task,)) for task in tasks]
-    return [*found, _target(settings, CONTROL, "/", partial(_control, settings, tasks), {})]
+        return [_target(settings, "candor", "/", partial(_single, settings, tasks), _options(settings, tasks, environment))]
+    found = [
+        _target(settings, task, f"/v1/{task}", partial(_task, settings, task), _options(settings, [task], environment), (task,))
+        for task in tasks
+    ]
+    return [*found, _target(settings, CONTROL, "/", partial(_control, settings, tasks), _options(settings, [], environment))]
 
 
 def _target(
@@ -73,15 +75,15 @@ def _target(
     return serve.RunTarget(target=deployment(serve.ingress(build)(Replica)).bind(), name=name, route_prefix=prefix)
 
 
-def _options(settings: Settings, tasks: Sequence[Task]) -> dict[str, Any]:
-    """What a deployment with engines asks of Ray. A task's numbers count where it has a deployment of its own."""
+def _options(settings: Settings, tasks: Sequence[Task], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a deployment asks of Ray. Replicas count where a task has a deployment of its own."""
     chosen = [settings.tasks[task] for task in tasks]
     return {
         "num_replicas": chosen[0].replicas if len(chosen) == 1 else 1,
         "ray_actor_options": {
             "num_cpus": sum(one.num_cpus for one in chosen),
             "num_gpus": sum(one.num_gpus for one in chosen),
-            "runtime_env": {"env_vars": MALLOC},
+            "runtime_env": {"env_vars": dict(environment)},
         },
     }
 
