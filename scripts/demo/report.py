@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from PIL import Image
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -18,26 +19,21 @@ from scripts.demo.pictures import annotate, contact_sheet, read_picture
 
 _SHEET = "contact-sheet"
 _NOTHING = "-"
+_MOST_TEXT = 70  # characters in the table; all of it is in drafts.json
 _STEPS = ("fetch", "prepare", "queue", "infer", "finish")
 
 
 def table_of(drafted: Sequence[Drafted]) -> Table:
     """Return the table: one row for each draft or error."""
-    table = Table(
-        "item",
-        "task",
-        "label or text",
-        "confidence",
-        "calibration",
-        title="Drafts",
-        caption="confidence of several labels or words: the least to the greatest",
-        caption_justify="left",
-    )
-    table.columns[0].overflow = "fold"
-    table.columns[2].no_wrap = True
-    table.columns[2].overflow = "ellipsis"
-    table.add_column("ms", justify="right")
-    table.add_column("batch", justify="right")
+    caption = "confidence of several labels or words: the least to the greatest"
+    table = Table(title="Drafts", caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("item", overflow="fold")
+    table.add_column("task", no_wrap=True)
+    table.add_column("label or text")  # the one that gives way on a narrow screen
+    for name in ("confidence", "calibration"):
+        table.add_column(name, no_wrap=True)
+    for name in ("ms", "batch"):
+        table.add_column(name, no_wrap=True, justify="right")
     for one in drafted:
         table.add_row(*row_of(one))
     return table
@@ -47,18 +43,24 @@ def row_of(one: Drafted) -> list[Text]:
     """Return a row: item, task, label or text, confidence, calibration status, milliseconds, batch size."""
     if one.error is not None:
         why = f"{one.error.get('code', 'error')}: {one.error.get('detail', '')}"
-        return [Text(one.file.item), Text(one.task), Text(why, "red"), *(Text(_NOTHING) for _ in range(4))]
+        return [Text(one.file.item), Text(one.task), _short(why, "red"), *(Text(_NOTHING) for _ in range(4))]
     timings = one.entry["timings"]
     milliseconds = 1000 * sum(timings.get(step, 0.0) for step in _STEPS)
     return [
         Text(one.file.item),
         Text(one.task),
-        Text(content(one)),
+        _short(content(one)),
         Text(confidence(one)),
         Text(one.entry["confidence_status"]),
         Text(f"{milliseconds:.0f}"),
         Text(f"{timings['batch_size']}"),
     ]
+
+
+def _short(text: str, style: str = "") -> Text:
+    cut = Text(text, style)
+    cut.truncate(_MOST_TEXT, overflow="ellipsis")
+    return cut
 
 
 def content(one: Drafted) -> str:
