@@ -13,8 +13,9 @@ from typing import Any
 from fastapi import Request
 from pydantic import ValidationError
 from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from candor.errors import CandorError, InvalidRequest, MediaTooLarge, NoItems, TooManyItems
 from candor.predictions import Task
@@ -43,18 +44,21 @@ async def read_request(request: Request, task: Task | None, limits: LimitSetting
         raise InvalidRequest(f"content type {kind!r}: send application/json or multipart/form-data")
     if task is not None and envelope.task not in (None, task):
         raise InvalidRequest(f"this address drafts {task}; the request asks for {envelope.task}")
+    asked = request.query_params.getlist("include")
+    if any(one != "raw" for one in asked):
+        raise InvalidRequest("include: `raw` is all that can be asked for")
     request_id: str = request.state.request_id
     drafted = DraftRequest(
         items=tuple(items),
         task=task or envelope.task,
         model=envelope.model,
         project=envelope.project,
-        fresh="no-cache" in request.headers.get("cache-control", ""),
+        fresh="no-cache" in request.headers.get("cache-control", "").lower(),
         request_id=request_id,
         fairness_key=request_id,
         timeout=_timeout(request.headers.get("x-request-timeout-seconds")),
     )
-    return drafted, "raw" in envelope.include or "raw" in request.query_params.getlist("include")
+    return drafted, "raw" in envelope.include or "raw" in asked
 
 
 def _timeout(written: str | None) -> float | None:
@@ -105,7 +109,8 @@ def _complaint(error: ValidationError) -> str:
     told = []
     for found in error.errors(include_url=False, include_input=False)[:5]:
         where = ".".join(str(part) for part in found["loc"])
-        told.append(f"{where}: {found['msg']}" if where else found["msg"])
+        message = "Input should be an object" if found["type"] == "model_type" else found["msg"]
+        told.append(f"{where}: {message}" if where else message)
     return "; ".join(told)
 
 
@@ -131,13 +136,38 @@ def _decoded(text: str, limits: LimitSettings) -> bytes:
         raise InvalidRequest(f"base64: {error}") from error
 
 
-async def _read_form(request: Request, task: Task | None, limits: LimitSettings) -> tuple[Envelope, list[Item]]:
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which takes a form that breaks off for a whole one: its last items would be lost without a word."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+async def _parsed_form(request: Request, limits: LimitSettings) -> FormData:
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise InvalidRequest("a multipart form is read as UTF-8: leave the charset out of its content type")
+    if not options.get(b"boundary"):
+        raise InvalidRequest("the multipart form is not valid: its content type names no boundary")
+    parser = _FormParser(request.headers, request.stream(), max_files=limits.items + 1, max_fields=16, max_part_size=1 << 16)
     try:
-        form = await request.form(max_files=limits.items + 1, max_fields=16, max_part_size=1 << 16)
+        form = await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise TooManyItems(f"more than {limits.items} items; send several requests") from error
+            raise TooManyItems(
+                f"more than {limits.items} items; one request takes at most {limits.items}: send several requests"
+            ) from error
         raise InvalidRequest(f"the multipart form is not valid: {error.message}") from error
+    if not parser.ended:
+        await form.close()
+        raise InvalidRequest("the multipart form is not valid: it breaks off before its closing boundary")
+    return form
+
+
+async def _read_form(request: Request, task: Task | None, limits: LimitSettings) -> tuple[Envelope, list[Item]]:
+    form = await _parsed_form(request, limits)
     try:
         envelope = _form_envelope(form)
         files = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
@@ -155,7 +185,7 @@ def _form_envelope(form: FormData) -> Envelope:
     if "include" in names:
         fields["include"] = [one for value in form.getlist("include") for one in str(value).split(",") if one]
     found: Envelope = checked(lambda: Envelope.model_validate({**fields, "items": []}))
-    if any(not isinstance(form[name], UploadFile) for name in _FILES if name in names):
+    if any(name in _FILES and not isinstance(value, UploadFile) for name, value in form.multi_items()):
         raise InvalidRequest("send items as files: each part needs a filename, which becomes the item's id")
     return found
 

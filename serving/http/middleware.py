@@ -56,7 +56,7 @@ class _Exchange:
     async def run(self, app: ASGIApp) -> None:
         try:
             declared = Headers(scope=self._scope).get("content-length", "0")
-            if declared.isdecimal() and int(declared) > self._limit:
+            if declared.isdecimal() and (len(declared) > 20 or int(declared) > self._limit):  # int refuses thousands of digits
                 raise self._too_large()
             await app(self._scope, self.receive, self.send)
         except Exception as raised:
