@@ -34,7 +34,8 @@ class Blobs:
         self._store = store
 
     async def put(self, data: AsyncIterator[bytes], max_bytes: int) -> Blob:
-        """Store one upload as it streams in. It is on the disk, and its row committed, when this returns; else nothing is left.
+        """Store one upload as it streams in. It is on the disk, and its row committed, when this returns; else no half
+        file is left.
 
         Raises:
             MediaTooLarge: more than `max_bytes`.
