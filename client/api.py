@@ -138,9 +138,7 @@ class Client:
             ClientError: the request as a whole failed.
             OSError: a file can't be read.
         """
-        key = uuid.uuid4().hex
-        # one boundary for all tries: the server tells by the body whether a key comes with the same request again
-        headers = {**_headers(options, key), "Content-Type": f"multipart/form-data; boundary={key}"}
+        headers = _headers(options, uuid.uuid4().hex)
         response = self._send("POST", options.path, lambda: _form(files, options), headers)
         return list_of(response, "drafts", len(files))
 

@@ -26,7 +26,7 @@ _STEPS = ("fetch", "prepare", "queue", "infer", "finish")
 def table_of(drafted: Sequence[Drafted]) -> Table:
     """Return the table: one row for each draft or error."""
     caption = "confidence of several labels or words: the least to the greatest"
-    table = Table(title="Drafts", caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Drafts", caption=caption, caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("item", overflow="fold")
     table.add_column("task", no_wrap=True)
     table.add_column("label or text")  # the one that gives way on a narrow screen

@@ -91,8 +91,10 @@ def test_nothing_to_draft_is_2(run: Run, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["drafts.json", "drafts.jsonl"])
-def test_a_file_takes_the_drafts_in_the_format_of_its_name(run: Run, folder: Path, name: str) -> None:
+def test_a_file_holds_the_drafts_alone_in_the_format_of_its_name(run: Run, folder: Path, name: str) -> None:
     out = folder / "out" / name
+    out.parent.mkdir()
+    out.write_text("earlier\n")
     assert run(FakeServer(), "draft", folder, "--task", "detection", "--out", out, "--include-raw").exit_code == 0
     text = out.read_text()
     drafts = json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
