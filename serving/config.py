@@ -86,7 +86,7 @@ class StorageSettings(Section):
 class EngineSettings(Section):
     """How models run. A task may override each of these."""
 
-    device: str = Field("auto", description="`auto` (a GPU if torch sees one), `cpu`, or `cuda:0` and so on.")
+    device: str = Field("auto", description="`auto` (the first GPU if torch sees one), `cpu`, or `cuda:0` and so on.")
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="Arithmetic of the models.")
     threads: int = Field(0, ge=0, description="CPU threads of one model call; 0: all cores that this replica may use.")
     prepare_threads: int = Field(0, ge=0, description="Threads that decode items; 0: one per core.")
