@@ -93,8 +93,11 @@ class TimmFamily:
     tasks: frozenset[Task] = frozenset({"classification"})
 
     def adopt(self, source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
-        """Take in an official model or a local checkpoint."""
-        raise ModelUnavailable("not yet")
+        """Take in an official model or a local checkpoint; `_timm_source.take_in` describes the options."""
+        _require()
+        from models.families._timm_source import take_in  # noqa: PLC0415
+
+        return take_in(source, folder, options)
 
     def load(self, manifest: Manifest, artifact: Path, device: Device) -> Classifier:
         """Load a version."""

@@ -95,6 +95,11 @@ def _network(manifest: Manifest, artifact: Path, device: Device) -> Any:
     architecture = manifest.input.get("architecture")
     if architecture == "yolov3-tiny":
         return YoloTiny(artifact / WEIGHTS, len(manifest.labels), torch_dtype(device))
+    if architecture == "ultralytics":
+        _require()
+        from models.families._yolo_net import DESCRIPTION, UltralyticsNet, read_description  # noqa: PLC0415
+
+        return UltralyticsNet(read_description(artifact / DESCRIPTION), artifact / WEIGHTS, torch_dtype(device))
     raise UnsafeArtifact(f"the manifest of {manifest.name} names the architecture {architecture!r}, which this family does not know")
 
 
@@ -105,9 +110,21 @@ class UltralyticsFamily:
     tasks: frozenset[Task] = frozenset({"detection"})
 
     def adopt(self, source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
-        """Take in an official detector or a local checkpoint."""
-        raise ModelUnavailable("not yet")
+        """Take in an official detector or a local checkpoint; `_yolo_source.take_in` describes the options."""
+        _require()
+        from models.families._yolo_source import take_in  # noqa: PLC0415
+
+        return take_in(source, folder, options)
 
     def load(self, manifest: Manifest, artifact: Path, device: Device) -> Detector:
         """Load a version."""
         return Detector(manifest, artifact, device)
+
+
+def _require() -> None:
+    try:
+        import ultralytics  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise ModelUnavailable(
+            "the package ultralytics (AGPL-3.0) is not installed, which this model needs: pip install ultralytics-opencv-headless"
+        ) from error

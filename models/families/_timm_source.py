@@ -1,0 +1,144 @@
+"""timm classifiers that people have: a local checkpoint or an official name, written down as safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import httpx
+import huggingface_hub
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from timm.data import infer_imagenet_subset, resolve_data_config
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
+from candor.families import Adopted
+from models.families._image_labels import labels_of
+
+WEIGHTS = "model.safetensors"
+_CONFIG = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
+_PROBE_SECONDS = 10.0
+
+
+def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
+    """Write a classifier's weights into `folder`.
+
+    `source` is the path of a `.safetensors`, `.pth`, `.pt` or `.bin` file, or timm's name of a model on its hub
+    (`resnet50.a1_in1k`). Options:
+
+    - `architecture`: timm's name of the model that a local file is for. Needed there.
+    - `labels`: `imagenet1k`, a text file or a list. Needed for a local file and for a model that is not on ImageNet-1k.
+    - `size` ([width, height]), `crop_pct`, `crop_mode`, `interpolation`, `mean`, `std`: where they differ from timm's own.
+    - `model_args`: further arguments of `timm.create_model`.
+
+    Raises:
+        UnsafeArtifact: the file would run code, or is another model's.
+        ModelUnavailable: there is no such file, or the name can't be fetched.
+        InvalidRequest: an option is wrong or missing.
+    """
+    if unknown := sorted(set(options) - {"architecture", "labels", "size", "model_args", *_CONFIG}):
+        raise InvalidRequest(f"unknown options {', '.join(unknown)} of the family timm")
+    path, arguments = Path(source).expanduser(), dict(options.get("model_args", {}))
+    if path.is_file():
+        name, network = _local(path, options, arguments)
+    else:
+        name, network = source, _official(source, arguments)
+    save_file({key: tensor.detach().clone().contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS)
+    classes, labels = int(network.num_classes), options.get("labels")  # type: ignore[arg-type]
+    if labels is None and not path.is_file() and infer_imagenet_subset(network) == "imagenet-1k":
+        labels = "imagenet1k"
+    return Adopted(
+        labels=labels_of(labels, classes),
+        input={"architecture": name, **_config(network, options), **({"model_args": arguments} if arguments else {})},
+        licence="unknown" if path.is_file() else str(network.pretrained_cfg.get("license") or "unknown"),  # type: ignore[union-attr,operator]
+    )
+
+
+def _config(network: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Preprocessing: timm's for this model, with the operator's over it."""
+    given = {key: options[key] for key in _CONFIG if key in options}
+    if "size" in options:
+        width, height = options["size"]
+        given["input_size"] = (3, height, width)
+    config = resolve_data_config(given, model=network)
+    _, height, width = config["input_size"]
+    values = {key: config[key] for key in _CONFIG}
+    return {"size": [width, height], **values, "mean": list(values["mean"]), "std": list(values["std"])}
+
+
+def _local(path: Path, options: Mapping[str, Any], arguments: dict[str, Any]) -> tuple[str, nn.Module]:
+    name = options.get("architecture")
+    if not name or not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name}*")[:5]) if name else ""
+        raise InvalidRequest(
+            f"set options.architecture to timm's name of the model that {path.name} is for, such as resnet50{f' or {near}' if near else ''}"
+        )
+    state = _state(path)
+    classifier = timm.create_model(name, pretrained=False, **arguments).pretrained_cfg.get("classifier")
+    last = state.get(f"{classifier}.weight") if isinstance(classifier, str) else None
+    labels = options.get("labels")
+    if labels is None:
+        raise InvalidRequest(f"set options.labels to the labels of {path.name}: `imagenet1k`, a file with one label a line, or a list")
+    classes = len(last) if last is not None else len(labels_of(labels, None))
+    network = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UnsafeArtifact(f"{path.name} does not hold the weights of timm's {name}: {' '.join(str(error).split())[:300]}") from error
+    return name, network
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint; only tensors and plain values are let in."""
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except UnpicklingError as error:
+        raise UnsafeArtifact(
+            f"{path.name} is refused: it is no checkpoint of plain weights, and loading it could run code. Save the model's state_dict "
+            "as .safetensors where it was trained"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, AttributeError, TypeError) as error:
+        raise UnsafeArtifact(f"{path.name} is no checkpoint: {' '.join(str(error).split())[:200]}") from error
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UnsafeArtifact(f"{path.name} holds more than a model's weights")
+    return dict(state)
+
+
+def _official(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Fetch a model with timm's own code."""
+    if not timm.is_model(name) or name.partition(".")[2] not in ("", *timm_tags(name)):
+        near = ", ".join(timm.list_pretrained(f"*{name.partition('.')[0]}*")[:5])
+        raise ModelUnavailable(
+            f"{name!r} is neither a file nor a pretrained model of timm{f' (near it: {near})' if near else ''}: correct the source"
+        )
+    hub = timm.get_pretrained_cfg(name).hf_hub_id
+    unreachable = ModelUnavailable(
+        f"the weights of {name} can't be fetched from the model hub: where it can't be reached, copy them to this machine and name them as "
+        f"source `file:PATH`, with the options `architecture: {name.partition('.')[0]}` and `labels`"
+    )
+    if not _reachable() and not isinstance(huggingface_hub.try_to_load_from_cache(str(hub), WEIGHTS), str):
+        raise unreachable  # at once: the hub's own client tries for most of a minute
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=True, **arguments)
+    except (OSError, RuntimeError, ValueError, httpx.HTTPError) as error:
+        raise unreachable from error
+    return network
+
+
+def timm_tags(name: str) -> list[str]:
+    """Tags of the pretrained weights of an architecture: `a1_in1k` of `resnet50.a1_in1k`."""
+    base = name.partition(".")[0]
+    return [found.partition(".")[2] for found in timm.list_pretrained(f"{base}.*")]
+
+
+def _reachable() -> bool:
+    try:
+        httpx.head(huggingface_hub.constants.ENDPOINT, timeout=_PROBE_SECONDS)
+    except (httpx.HTTPError, OSError):
+        return False
+    return True
