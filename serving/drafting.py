@@ -32,6 +32,7 @@ from serving.config import LimitSettings
 from serving.engine import Engine
 from serving.media import MediaFetcher
 from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
+from serving.versions import State
 from store import Blobs, Store
 
 _log = structlog.get_logger(__name__)
@@ -100,6 +101,7 @@ class LocalDrafter:
         self._calibrations = calibrations
         self._admission = Admission(limits.queued_items, limits.queued_bytes)
         self._warming = False
+        self._not_installed = ""  # why the default model could not be
 
     async def draft(self, request: DraftRequest) -> DraftResult:
         """Draft the items; see `serving.requests.Drafter`."""
@@ -127,7 +129,11 @@ class LocalDrafter:
             await asyncio.to_thread(self._catalog.install, self._default.partition("@")[0])
             await self._engine.warm(self._catalog.resolve(self._default, self.task).manifest.version)
         except CandorError as error:
+            if self._catalog.installed(self._default.partition("@")[0]) is None:
+                self._not_installed = error.detail
             _log.error("model_unavailable", model=self._default, detail=error.detail)
+        except Exception:  # noqa: BLE001 - a family's own bug; `models` shows the state as failed
+            _log.exception("model_unavailable", model=self._default)
         finally:
             self._warming = False
 
@@ -139,9 +145,22 @@ class LocalDrafter:
         try:
             return self._catalog.resolve(reference, self.task).manifest
         except ModelUnavailable as error:
+            if not self._is_default(reference):
+                raise
             if self._warming:
                 raise NotReady(f"{reference} is being installed", retry_after=5) from error
-            raise
+            raise ModelUnavailable(self._not_installed or error.detail) from error
+
+    def _is_default(self, reference: str) -> bool:
+        return reference.partition("@")[0] == self._default.partition("@")[0]
+
+    def _absent(self, name: str) -> tuple[State, str]:
+        """Where a model stands that is not installed."""
+        if self._is_default(name) and self._warming:
+            return "loading", "it is being installed"
+        if self._is_default(name) and self._not_installed:
+            return "failed", self._not_installed
+        return "available", "it is not installed yet"
 
     def _record(self, manifest: Manifest) -> CalibrationRecord | None:
         record = self._calibrations.get(manifest.name)
@@ -243,7 +262,7 @@ class LocalDrafter:
         entry = self._catalog.entry(name)
         found = self._catalog.installed(name)
         record = self._record(found.manifest) if found else None
-        state, detail = self._engine.state(found.manifest.version) if found else ("available", "it is not installed yet")
+        state, detail = self._engine.state(found.manifest.version) if found else self._absent(name)
         return ModelStatus(
             name=name,
             version=found.manifest.version if found else "",
@@ -254,7 +273,7 @@ class LocalDrafter:
             calibration=record.id if record else None,
             state=state,
             detail=detail,
-            default=name == self._default.partition("@")[0],
+            default=self._is_default(name),
             licence=found.manifest.licence if found else "unknown",
             labels=len(found.manifest.labels) if found else 0,
         )
