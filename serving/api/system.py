@@ -37,7 +37,7 @@ def system_router() -> APIRouter:
     async def prometheus() -> Response:
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
-    @router.get("/problems/{code}", summary="What a problem means", responses=problems(404))
+    @router.get("/problems/{code}", summary="What a problem means", responses=problems(404, 422))
     async def explain(code: str) -> JSONResponse:
         kind = _kinds(CandorError).get(code)
         if kind is None:
@@ -72,8 +72,8 @@ async def _readiness(services: Services) -> dict[str, Any]:
 
 
 def _kinds(root: type[CandorError]) -> dict[str, type[CandorError]]:
-    found = {root.code: root}
+    """The kinds of error under `root`, by code."""
+    found: dict[str, type[CandorError]] = {}
     for kind in root.__subclasses__():
-        for code, one in _kinds(kind).items():
-            found.setdefault(code, one)
+        found |= {kind.code: kind, **_kinds(kind)}
     return found

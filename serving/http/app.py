@@ -20,7 +20,7 @@ from serving.api.services import Services
 from serving.api.system import system_router
 from serving.api.uploads import uploads_router
 from serving.http.middleware import RequestScope
-from serving.http.problems import handle
+from serving.http.problems import MEDIA_TYPE, handle
 
 Start = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -74,9 +74,19 @@ def _describe(app: FastAPI) -> None:
         schemas = document["components"]["schemas"]
         schemas.update(schema.pop("$defs", {}))
         schemas[DraftsRequest.__name__] = schema
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for answer in operation["responses"].values():
+                    _only_a_problem(answer.get("content", {}))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _only_a_problem(content: dict[str, Any]) -> None:
+    """FastAPI describes every answer as application/json too; an error is never that."""
+    if MEDIA_TYPE in content and "application/json" in content:
+        content[MEDIA_TYPE] = content.pop("application/json")
 
 
 def openapi_document() -> dict[str, Any]:

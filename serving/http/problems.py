@@ -76,4 +76,7 @@ def _only(group: BaseExceptionGroup[BaseException]) -> CandorError | None:
 
 async def handle(_request: Request, raised: Exception) -> Response:
     """FastAPI's exception handler for everything."""
-    return response(as_error(raised))
+    answer = response(as_error(raised))
+    if isinstance(raised, HTTPException):
+        answer.headers.update(raised.headers or {})  # Allow, of a 405
+    return answer
