@@ -172,8 +172,11 @@ class LocalDrafter:
         at_hand = [i for i, item in enumerate(items) if item.media.url is None or item.error]
         groups = ([at_hand] if at_hand else []) + [[i] for i in range(len(items)) if i not in set(at_hand)]
         answers: dict[int, _Answer] = {}
-        async with asyncio.TaskGroup() as tasks:
-            running = [(group, tasks.create_task(self._group([items[i] for i in group], passage))) for group in groups]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [(group, tasks.create_task(self._group([items[i] for i in group], passage))) for group in groups]
+        except ExceptionGroup as failed:  # who asks, maybe in another process, knows the errors and not groups of them
+            raise failed.exceptions[0] from None
         for group, task in running:
             answers |= dict(zip(group, task.result(), strict=True))
         in_order = [answers[i] for i in range(len(items))]
