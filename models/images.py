@@ -15,7 +15,7 @@ from candor.errors import MediaTooLarge, UndecodableImage
 
 # Kinds that people label. Others are left out because their decoders run programs (EPS) or are seldom looked after.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, struct.error, zlib.error)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, RuntimeError, struct.error, zlib.error)
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
