@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from candor.errors import InvalidRequest
+import structlog
+
+from candor.errors import InvalidRequest, StorageUnavailable
 from candor.manifest import canonical_json
 from serving.api.parsing import item_keys
 from serving.requests import DraftRequest
 from store import Store
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,16 @@ async def once(store: Store, key: str, mark: str, abandoned_after: float, run: C
         if reply.final:
             await store.keep(key, reply.status, reply.body)
         else:
-            await store.release(key)
+            await _free(store, key)
     except BaseException:
-        await store.release(key)
+        await _free(store, key)
         raise
     return reply
+
+
+async def _free(store: Store, key: str) -> None:
+    """Free a key. Where that fails its claim ends by itself, later; what the request came to must be told all the same."""
+    try:
+        await store.release(key)
+    except StorageUnavailable as error:
+        _log.warning("idempotency_key_not_freed", detail=error.detail)
