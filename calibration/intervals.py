@@ -30,7 +30,7 @@ from calibration.measure import (
 )
 from candor.predictions import Floats, Ints
 
-RESAMPLES = 1000
+RESAMPLES = 1000  # where a caller names no other number
 SEED = 20260101
 _CHUNK = 4_000_000  # numbers held at once while resampling
 
@@ -89,7 +89,7 @@ def draw_clusters(count: int, resamples: int, seed: int) -> Floats:
     return rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
 
 
-def mean_interval(values: Floats, clusters: ArrayLike, *, resamples: int = RESAMPLES, seed: int = SEED) -> Figure:
+def mean_interval(values: Floats, clusters: ArrayLike, *, resamples: int | None = None, seed: int = SEED) -> Figure:
     """Mean of per-row values (a paired difference of losses, say) with its cluster-bootstrap interval."""
     numbers, count = cluster_numbers(clusters)
     sums, sizes = np.zeros(count), np.zeros(count)
@@ -98,14 +98,14 @@ def mean_interval(values: Floats, clusters: ArrayLike, *, resamples: int = RESAM
     return ratio_interval(sums, sizes, resamples, seed)
 
 
-def ratio_interval(numerators: Floats, denominators: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> Figure:
+def ratio_interval(numerators: Floats, denominators: Floats, resamples: int | None = None, seed: int = SEED) -> Figure:
     """sum(numerators) / sum(denominators), one of each per cluster (errors and words of a speaker), with its interval."""
     if denominators.sum() <= 0:
         return Figure(None)
     value = float(numerators.sum() / denominators.sum())
     if len(numerators) < 2:
         return Figure(value)
-    drawn = draw_clusters(len(numerators), resamples, seed)
+    drawn = draw_clusters(len(numerators), resamples or RESAMPLES, seed)
     below = drawn @ denominators
     return Figure(value, *percentile_interval((drawn @ numerators)[below > 0] / below[below > 0]))
 
@@ -116,7 +116,7 @@ def percentile_interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def figures(confidence: ArrayLike, correct: ArrayLike, clusters: ArrayLike, *, resamples: int = RESAMPLES, seed: int = SEED) -> Figures:
+def figures(confidence: ArrayLike, correct: ArrayLike, clusters: ArrayLike, *, resamples: int | None = None, seed: int = SEED) -> Figures:
     """Measure rows of (confidence, correct) with percentile intervals over clusters and noise floors; the same seed, the same answer.
 
     The floor draws each row's correctness anew with the row's own confidence as its probability.
@@ -125,6 +125,7 @@ def figures(confidence: ArrayLike, correct: ArrayLike, clusters: ArrayLike, *, r
         InvalidRequest: see `measure.as_rows`.
     """
     p, y = as_rows(confidence, correct)
+    resamples = resamples or RESAMPLES
     numbers, count = cluster_numbers(clusters)
     engine = _Resampler(p)
     spreads = engine.bootstrap(y, numbers, draw_clusters(count, resamples, seed)) if count > 1 else {}

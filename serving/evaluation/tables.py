@@ -86,7 +86,7 @@ def _rows(path: Path, needed: tuple[tuple[str, ...], ...], split: str | None) ->
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path} is not UTF-8 text: {error}") from error
     except csv.Error as error:
-        raise InvalidRequest(f"{path.name} line {reader.line_num}: {error}") from error
+        raise InvalidRequest(f"{path.name} line {reader.reader.line_num}: {error}") from error
 
 
 def _check_columns(name: str, columns: list[str], needed: tuple[tuple[str, ...], ...], split: str | None) -> None:
