@@ -20,6 +20,7 @@ from candor.errors import UnsafeArtifact
 
 FORMAT = 6
 _TYPES: dict[int, np.dtype[Any]] = {code: np.dtype(name) for code, name in enumerate(("<f4", "i1", "<i2", "<i4", "<f2"))}
+_MOST_DIMENSIONS = 8
 _MOST_BYTES = 2**33  # more than any Whisper; a hostile header must not make us allocate without end
 
 
@@ -81,7 +82,9 @@ def read(file: BinaryIO, size: int) -> Ct2Model:
 def _variables(reader: _Reader) -> Iterator[tuple[str, NDArray[Any]]]:
     for _ in range(reader.number("I")):
         name = reader.string()
-        shape = tuple(reader.number("I") for _ in range(reader.number("B")))
+        if (rank := reader.number("B")) > _MOST_DIMENSIONS:
+            raise UnsafeArtifact(f"the CTranslate2 file's variable {name} has {rank} dimensions")
+        shape = tuple(reader.number("I") for _ in range(rank))
         kind = _TYPES.get(code := reader.number("B"))
         if kind is None:
             raise UnsafeArtifact(f"the CTranslate2 file's variable {name} has the unknown type {code}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,9 @@ class Runner:
         self._context: int = model.dims.n_text_ctx
         self._bytes: int = sum(tensor.nbytes for tensor in model.state_dict().values())
         self._tokenizer = cache(self._make_tokenizer)
-        self._vocabulary = Vocabulary.of(self._tokenizer("en"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # openai-whisper leaves its vocabulary's file open, once
+            self._vocabulary = Vocabulary.of(self._tokenizer("en"))
         heads = [(int(layer), int(head)) for layer, head in described["alignment_heads"]]
         self._net = Net(model, self._vocabulary, heads, dtype)
         self._mels: int = model.dims.n_mels
