@@ -27,11 +27,12 @@ def serve(
         (folder / "metrics").mkdir()
         configure_logs(settings.server, "serve")
 
-        from serving.composition import read_calibrations  # noqa: PLC0415
+        from serving.composition import check_store, read_calibrations  # noqa: PLC0415
         from serving.deployments.environment import ray_environment  # noqa: PLC0415
         from serving.loading import install_all  # noqa: PLC0415
 
         read_calibrations(settings)
+        check_store(settings)
         install_all(settings)
         set_environment(ray_environment(settings, folder))
 

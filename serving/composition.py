@@ -41,6 +41,20 @@ async def opened_store(settings: Settings) -> AsyncIterator[tuple[Store, Blobs]]
         await store.close()
 
 
+def check_store(settings: Settings) -> None:
+    """Open the database once, with its migrations, before anything else is started.
+
+    Raises:
+        StorageUnavailable: it can't be opened; the detail says why.
+    """
+
+    async def check() -> None:
+        async with opened_store(settings) as (store, _):
+            await store.ping()
+
+    asyncio.run(check())
+
+
 @asynccontextmanager
 async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store, blobs: Blobs) -> AsyncIterator[dict[Task, LocalDrafter]]:
     """Give a drafter for each task in this process; their default models load in the background.

@@ -19,13 +19,14 @@ import ray
 import structlog
 from ray import serve
 
-from candor.errors import InvalidRequest
+from candor.errors import InvalidRequest, NotReady
 from serving.config import Settings
 from serving.deployments.environment import LOCAL, replica_environment, uses_haproxy
 from serving.deployments.replicas import applications
 
 _log = structlog.get_logger(__name__)
 _STOP_SLACK = 10.0  # seconds beyond what drafts get, for Ray Serve itself
+_LOOK_SECONDS = 0.2
 _OBJECT_STORE = 2**30  # bytes; it holds what passes between deployments, and nothing stays in it
 
 # What HAProxy answers by itself when a replica is gone. Ray Serve's own page says "Internal Server Error" in plain text.
@@ -44,13 +45,14 @@ def run(settings: Settings, folder: Path) -> None:
 
     Raises:
         InvalidRequest: the port is taken, or the cluster can't be reached.
+        NotReady: a deployment can't be started.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _check_port(settings)
     _connect(settings)
     stop = _signals(folder)
     try:
-        with _serving(settings, folder):
+        with _serving(settings, folder, stop):
             stop.wait()
             _log.info("stopping", seconds=settings.server.graceful_stop_seconds)
     finally:
@@ -81,7 +83,7 @@ def _connect(settings: Settings) -> None:
 
 
 @contextmanager
-def _serving(settings: Settings, folder: Path) -> Iterator[None]:
+def _serving(settings: Settings, folder: Path, stop: threading.Event) -> Iterator[None]:
     server = settings.server
     serve.start(
         proxy_location="EveryNode" if server.ray_address else "HeadOnly",
@@ -92,12 +94,29 @@ def _serving(settings: Settings, folder: Path) -> Iterator[None]:
         _name_the_loss(folder)
     targets = applications(settings, replica_environment(folder))
     try:
-        serve.run_many(targets, wait_for_applications_running=True)
-        _announce(settings)
+        if _deployed(targets, stop):
+            _announce(settings)
         yield
     finally:
         _drain(targets, server.graceful_stop_seconds + _STOP_SLACK)
         serve.shutdown()
+
+
+def _deployed(targets: list[serve.RunTarget], stop: threading.Event) -> bool:
+    """Deploy and wait until everything runs; False where a stop was asked for meanwhile.
+
+    Raises:
+        NotReady: a deployment can't be started; the detail is Ray Serve's own.
+    """
+    serve.run_many(targets, wait_for_applications_running=False)
+    while not stop.wait(_LOOK_SECONDS):
+        found = serve.status().applications
+        for name, application in found.items():
+            if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise NotReady(f"the deployment {name} can't be started: {application.message}")
+        if all(name in found and found[name].status == "RUNNING" for name in (target.name for target in targets)):
+            return True
+    return False
 
 
 def _drain(targets: list[serve.RunTarget], seconds: float) -> None:

@@ -74,6 +74,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         ({"server": {"host": "0.0.0.0"}}, "allow_remote"),  # noqa: S104 - refused
         ({"tasks": {"detection": {"model": "nowhere"}}}, "nowhere"),
         ({"models": {"fake-detector": {"calibration": "/nowhere.json"}}}, "/nowhere.json"),
+        ({"storage": {"database_url": "sqlite+aiosqlite:////etc/passwd/candor.db"}}, "database"),
     ],
 )
 def test_a_wrong_configuration_is_told_in_words(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -100,3 +101,13 @@ def test_a_taken_port_is_told_in_words(tmp_path: Path) -> None:
         holder.terminate()
         holder.wait(10)
     assert "Address already in use" in server.log.read_text()
+
+
+def test_a_signal_during_the_start_stops_it(tmp_path: Path) -> None:
+    server = launch(write_config(tmp_path, FAKES))
+    until = time.monotonic() + 90
+    while not any("ServeController" in " ".join(child.cmdline()) for child in psutil.Process(server.process.pid).children(recursive=True)):
+        assert time.monotonic() < until, server.log.read_text()
+        time.sleep(0.1)
+    assert server.stop(signal.SIGINT, 60) == 0
+    assert '"event": "stopped"' in server.log.read_text()
