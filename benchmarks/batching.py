@@ -123,7 +123,7 @@ async def run(make: Callable[[Device], Submits], load: float, seconds: float, se
     await asyncio.gather(*tasks, return_exceptions=True)
     await batcher.close()
     waits = [*finished[:done], *(end - at for at in pending)]
-    return Cell(done / end, percentile(waits, 0.5), percentile(waits, 0.99), sum(device.sizes) / len(device.sizes))
+    return Cell(done / end, percentile(waits, 0.5), percentile(waits, 0.99), sum(device.sizes) / max(len(device.sizes), 1))
 
 
 def _ignore(_report: BatchReport) -> None:

@@ -143,7 +143,7 @@ class Session:
 
     def _served_plan(self, task: Task) -> ServedPlan:
         raw = self.results.raw[task][-1]
-        return ServedPlan(self._plan.seconds, self._plan.least_batches * raw.max_batch, self._plan.paced, raw.period)
+        return ServedPlan(self._plan.seconds, self._plan.least_batches * raw.max_batch, len(raw.latency), raw.period)
 
     @contextmanager
     def _server(self, settings: Settings, repeat: int) -> Iterator[tuple[int, int]]:
