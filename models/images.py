@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import warnings
 import zlib
 
@@ -27,6 +28,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# The package ultralytics replaces Pillow's `open` by one that installs packages when an image can't be read: take Pillow's own.
+_open = getattr(sys.modules.get("ultralytics.utils.patches"), "_image_open", Image.open)
 # Pillow's own limit on pixels warns before it refuses; `decode` has a limit of its own, checked on the same header.
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow has to say about odd metadata helps nobody here, and is remembered for ever by Python, text by text.
@@ -53,7 +56,7 @@ def decode(data: bytes, pixels: int) -> NDArray[np.uint8]:
     if not data:
         raise UndecodableImage("the image is empty: 0 bytes")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with _open(io.BytesIO(data), formats=_FORMATS) as image:
             _check(image, pixels)
             image.load()
             turned = _turn(image)

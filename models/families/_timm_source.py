@@ -97,12 +97,12 @@ def _state(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint; only tensors and plain values are let in."""
     try:
         state = load_state_dict(str(path), weights_only=True)
-    except UnpicklingError as error:
-        raise UnsafeArtifact(
-            f"{path.name} is refused: it is no checkpoint of plain weights, and loading it could run code. Save the model's state_dict "
-            "as .safetensors where it was trained"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, AttributeError, TypeError) as error:
+    except (UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, AttributeError, TypeError) as error:
+        if isinstance(error, UnpicklingError) or isinstance(error.__cause__, UnpicklingError):
+            raise UnsafeArtifact(
+                f"{path.name} is refused: it is no checkpoint of plain weights, and loading it could run code. Save the model's "
+                "state_dict as .safetensors where it was trained"
+            ) from error
         raise UnsafeArtifact(f"{path.name} is no checkpoint: {' '.join(str(error).split())[:200]}") from error
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UnsafeArtifact(f"{path.name} holds more than a model's weights")
@@ -111,8 +111,9 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 def _official(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Fetch a model with timm's own code."""
-    if not timm.is_model(name) or name.partition(".")[2] not in ("", *timm_tags(name)):
-        near = ", ".join(timm.list_pretrained(f"*{name.partition('.')[0]}*")[:5])
+    if not timm.is_model(name) or name.partition(".")[2] not in ("", *_tags(name)):
+        base = name.partition(".")[0]
+        near = ", ".join((timm.list_pretrained(f"{base}.*") or timm.list_pretrained(f"*{base}*"))[:5])
         raise ModelUnavailable(
             f"{name!r} is neither a file nor a pretrained model of timm{f' (near it: {near})' if near else ''}: correct the source"
         )
@@ -130,7 +131,7 @@ def _official(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def timm_tags(name: str) -> list[str]:
+def _tags(name: str) -> list[str]:
     """Tags of the pretrained weights of an architecture: `a1_in1k` of `resnet50.a1_in1k`."""
     base = name.partition(".")[0]
     return [found.partition(".")[2] for found in timm.list_pretrained(f"{base}.*")]

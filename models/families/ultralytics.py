@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from candor.errors import CandorError, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted, Device, MediaLimits, PreparedItem
 from candor.manifest import Manifest
@@ -122,9 +124,16 @@ class UltralyticsFamily:
 
 
 def _require() -> None:
+    """Import the package, and take back what it does to others: it makes Pillow install packages where an image can't be read.
+
+    Raises:
+        ModelUnavailable: it is not installed.
+    """
     try:
-        import ultralytics  # noqa: F401, PLC0415
+        from ultralytics.utils import checks, patches  # noqa: PLC0415 - seconds to import, and only some models need it
     except ImportError as error:
         raise ModelUnavailable(
             "the package ultralytics (AGPL-3.0) is not installed, which this model needs: pip install ultralytics-opencv-headless"
         ) from error
+    checks.AUTOINSTALL = False
+    Image.open = patches._image_open

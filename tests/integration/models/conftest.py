@@ -15,6 +15,9 @@ from models.catalog import Catalog, Installed, ModelEntry
 from models.samples import samples
 from serving.config import Settings, cache_home
 
+# The package ultralytics reads these when it is imported.
+os.environ.update(YOLO_OFFLINE="1", YOLO_VERBOSE="False", YOLO_AUTOINSTALL="False")
+
 
 def _cache() -> Path:
     return cache_home(Settings())
@@ -35,14 +38,13 @@ def installed() -> Callable[[str], Installed]:
 
 @pytest.fixture(scope="session")
 def loaded(installed: Callable[[str], Installed]) -> Iterator[Callable[[str], LoadedModel]]:
-    """Give a built-in model by name, verified and loaded on the CPU in float32 with all cores, once per session."""
+    """Give a built-in model by name, verified and loaded on the CPU in float32 with one thread, once per session."""
     models: dict[str, LoadedModel] = {}
 
     def load(name: str) -> LoadedModel:
         if name not in models:
             found = installed(name)
-            device = Device(threads=len(os.sched_getaffinity(0)))
-            models[name] = get_family(found.manifest.family).load(found.manifest, found.verify(), device)
+            models[name] = get_family(found.manifest.family).load(found.manifest, found.verify(), Device(threads=1))
         return models[name]
 
     yield load

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import checks
 
 from candor.conformance import check, differences, predict
 from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
@@ -23,27 +28,27 @@ from candor.families import Adopted, Device, MediaLimits
 from candor.manifest import Manifest
 from candor.predictions import Detections
 from models.catalog import Catalog, ModelEntry
-from models.families._yolo_net import check as check_description
 from models.families._image_letterbox import Letterbox
+from models.families._yolo_net import check as check_description
 from models.families.ultralytics import Detector, UltralyticsFamily
 from models.images import decode
 from tests.integration.models.images import BAD
 
-os.environ.setdefault("YOLO_OFFLINE", "1")
-os.environ.setdefault("YOLO_VERBOSE", "False")
-os.environ.setdefault("YOLO_AUTOINSTALL", "False")
 SIDE = 160
+TINY = {  # a detector as small as can be
+    "nc": 7,
+    "backbone": [[-1, 1, "Conv", [channels, 3, 2]] for channels in (8, 16, 16, 32, 32)],
+    "head": [[[2, 3, 4], 1, "Detect", ["nc"]]],
+}
 
 
-def checkpoint(path: Path, config: str, pictures: list[bytes]) -> Path:
+def checkpoint(path: Path, config: Any, pictures: list[bytes]) -> Path:
     """Write a checkpoint as Ultralytics does, of a detector that finds something although it was never trained."""
-    from ultralytics.nn.tasks import DetectionModel
-
     torch.manual_seed(0)
     images = [decode(data, 10**6) for data in pictures]
     frames = [Letterbox.fit((image.shape[1], image.shape[0]), (SIDE, SIDE)).apply(image, (SIDE, SIDE)) for image in images]
     batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255
-    model = DetectionModel(config, nc=7, verbose=False)
+    model = DetectionModel(copy.deepcopy(config), nc=7, verbose=False)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.inference_mode():
         for norm in norms:
@@ -69,7 +74,7 @@ def taken_in(source: Path, folder: Path, **options: Any) -> tuple[Adopted, Manif
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, pictures: list[bytes]) -> Path:
-    return checkpoint(tmp_path_factory.mktemp("ultralytics") / "mine.pt", "yolo11n.yaml", pictures[:3])
+    return checkpoint(tmp_path_factory.mktemp("ultralytics") / "mine.pt", TINY, pictures[:3])
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +83,11 @@ def model(source: Path) -> Detector:
     return UltralyticsFamily().load(manifest, source.parent / "artifact", Device(threads=2))
 
 
-def test_the_boxes_are_those_of_ultralytics_own_predictor(source: Path, model: Detector, pictures: list[bytes]) -> None:
-    from ultralytics import YOLO
-
+@pytest.mark.parametrize("config", ["yolo11n.yaml", "yolov10n.yaml"])
+def test_the_boxes_are_those_of_ultralytics_own_predictor(config: str, pictures: list[bytes], tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "real.pt", config, pictures[:3])
+    _, manifest = taken_in(source, tmp_path / "artifact")
+    model = UltralyticsFamily().load(manifest, tmp_path / "artifact", Device(threads=1))
     reference = YOLO(str(source))
     for data in pictures[:3]:
         image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -159,9 +166,6 @@ def test_a_checkpoint_without_a_detector_is_refused(tmp_path: Path) -> None:
         taken_in(tmp_path / "linear.pt", tmp_path / "artifact")
 
 
-GOOD = {"nc": 7, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "Detect", ["nc"]]]}
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -177,9 +181,9 @@ GOOD = {"nc": 7, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[0], 1, "D
     ],
 )
 def test_a_description_that_names_anything_but_layers_is_refused(change: dict[str, Any]) -> None:
-    check_description({**GOOD, "activation": "nn.LeakyReLU(0.1)"})
+    check_description({**TINY, "activation": "nn.LeakyReLU(0.1)"})
     with pytest.raises(UnsafeArtifact):
-        check_description({**GOOD, **change})
+        check_description({**TINY, **change})
 
 
 @pytest.mark.parametrize("name", ["yolo11n", "yolov99z", "/no/such/file.pt"])
@@ -196,7 +200,8 @@ def test_the_built_in_model_needs_no_package(
     monkeypatch: pytest.MonkeyPatch, installed: Callable[[str], Any], source: Path, tmp_path: Path
 ) -> None:
     _, manifest = taken_in(source, tmp_path / "artifact")
-    monkeypatch.setitem(__import__("sys").modules, "ultralytics", None)
+    for name in ("ultralytics", "ultralytics.utils"):
+        monkeypatch.setitem(sys.modules, name, None)
     builtin = installed("yolov3-tiny")
     assert UltralyticsFamily().load(builtin.manifest, builtin.folder, Device()).memory() > 30_000_000
     with pytest.raises(ModelUnavailable, match="pip install ultralytics-opencv-headless"):
@@ -228,3 +233,8 @@ def test_a_call_uses_the_threads_that_it_was_given(model: Detector, pictures: li
     torch.set_num_threads(1)
     model.infer(list(model.prepare(pictures[0], MediaLimits()).units))
     assert torch.get_num_threads() == 2
+
+
+def test_the_package_is_kept_from_installing_others(model: Detector) -> None:
+    assert Image.open.__module__ == "PIL.Image"
+    assert not checks.AUTOINSTALL
