@@ -28,7 +28,7 @@ def _export(network: nn.Module, path: Path, side: int, batch: int | None) -> Pat
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter without further packages is the old one, and says so
         torch.onnx.export(
-            network,
+            network.eval(),  # the exporter puts the mode that it found back
             (torch.zeros(batch or 2, 3, side, side),),
             path,
             input_names=["images"],

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from candor.conformance import predict
+from candor.conformance import check, predict
 from candor.families import LoadedModel, MediaLimits
 from candor.predictions import Detections
+from tests.integration.models.images import BAD
 
 RECORD = json.loads((Path(__file__).parent / "recordings" / "opencv_yolov3_tiny.json").read_text())
 PIXELS = 0.01
@@ -72,3 +73,7 @@ def test_every_box_is_opencvs(loaded: Callable[[str], LoadedModel], picture: tup
     assert pixels < PIXELS
     assert scores < SCORE
     assert found.score[0] == pytest.approx(max(RECORD["pictures"][name]["score"]), abs=SCORE)
+
+
+def test_the_built_in_model_passes_the_conformance_suite(loaded: Callable[[str], LoadedModel], pictures: list[bytes]) -> None:
+    assert check(loaded("yolov3-tiny"), pictures, BAD)

@@ -89,7 +89,7 @@ def tiny(path: Path, output: list[int | str], shape: list[int | str] | None = No
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape or [1, 3, 64, 64])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, output)],
-        [helper.make_tensor("shape", TensorProto.INT64, [len(wanted)], wanted)],
+        [helper.make_tensor("shape", TensorProto.INT64, [len(wanted)], wanted.tobytes(), raw=True)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, dict(metadata or {}))
@@ -103,14 +103,15 @@ def tiny(path: Path, output: list[int | str], shape: list[int | str] | None = No
         ([1, 6, 84], {"names": "{0: 'a', 1: 'b'}"}, "ultralytics"),
         ([1, 300, 6], {"names": "{0: 'a', 1: 'b'}"}, "ultralytics-end2end"),
         ([1, 84, 7], {}, "yolox"),
-        ([1, 2], {}, "logits"),
+        ([1, 3], {}, "logits"),
     ],
 )
 def test_the_head_is_told_from_the_output(tmp_path: Path, output: list[int | str], metadata: Mapping[str, str], head: str) -> None:
-    options = {} if metadata else {"labels": ["a", "b"]}
+    labels = ["a", "b", "c"] if head == "logits" else ["a", "b"]
+    options = {} if metadata else {"labels": labels}
     adopted, _ = taken_in(tiny(tmp_path / "tiny.onnx", output, metadata=metadata), tmp_path / "artifact", options)
     assert adopted.output["head"] == head
-    assert adopted.labels == ("a", "b")
+    assert adopted.labels == tuple(labels)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_what_can_not_be_told_is_asked_for(
 
 def test_a_file_with_external_data_is_refused(tmp_path: Path) -> None:
     model = onnx.load(tiny(tmp_path / "tiny.onnx", [1, 2]))
-    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0, location="/etc/passwd".replace("/", "_"))
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, size_threshold=0, location="weights.bin")
     with pytest.raises(UnsafeArtifact, match="in another file"):
         taken_in(tmp_path / "split.onnx", tmp_path / "1", {"labels": ["a", "b"]})
     inner = onnx.load(tmp_path / "tiny.onnx")
@@ -160,7 +161,7 @@ def test_what_is_no_network_of_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_task_must_be_the_heads(tmp_path: Path) -> None:
-    _, manifest = taken_in(tiny(tmp_path / "tiny.onnx", [1, 2]), tmp_path / "artifact", {"labels": ["a", "b"]}, "classification")
+    _, manifest = taken_in(tiny(tmp_path / "tiny.onnx", [1, 3]), tmp_path / "artifact", {"labels": ["a", "b", "c"]}, "classification")
     OnnxFamily().load(manifest, tmp_path / "artifact", Device())
     with pytest.raises(WrongTask, match="head logits"):
         OnnxFamily().load(replace(manifest, task="detection"), tmp_path / "artifact", Device())
