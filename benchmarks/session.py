@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,9 +86,10 @@ class Session:
             CandorError, ServerFailed: something could not be measured; the text says what.
         """
         settings = load_settings(self._plan.config)
-        self._media.mkdir()
-        make_files(samples(cache_home(settings)), self._media)
         with self._bar:
+            self._tell("sample media, varied")
+            self._media.mkdir()
+            make_files(samples(cache_home(settings)), self._media)
             self._generator()
             for repeat in range(self._plan.repeats):
                 for task in self._plan.tasks:
@@ -165,19 +166,21 @@ class Session:
             if not answer["ready"]:
                 raise server.ServerFailed(f"not every model is ready: {server.told_states(answer['models'])}{server.tail(log)}")
             self._bar.start()
-            yield port, process.pid
-            self._bar.stop()
+            try:
+                yield port, process.pid
+            finally:
+                self._bar.stop()
         self._bar.start()
 
     def _profile(self, task: Task, traffic: Traffic, plan: ServedPlan, process: int) -> None:
         """Let py-spy watch a task's replica during a load that is not measured: watching slows it."""
-        pid, program = CpuMeter(process).replica(task), Path(sys.executable).with_name("py-spy")
-        if pid is None or not program.exists():
+        pid, program = CpuMeter(process).replica(task), shutil.which("py-spy", path=f".venv/tools{os.pathsep}{os.environ['PATH']}")
+        if pid is None or program is None:
             self._console.print(f"{task}: no profile: {'py-spy is not installed' if pid else 'its replica was not found'}", style="yellow")
             return
         self._tell(f"{task}: profile")
         path = self._out / f"profile-{task}.svg"
-        command = [str(program), "record", "--pid", str(pid), "--duration", str(int(plan.seconds)), "--output", str(path), "--native"]
+        command = [program, "record", "--pid", str(pid), "--duration", str(int(plan.seconds)), "--output", str(path), "--native"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as watcher:
             asyncio.run(traffic.clients(plan))
             _, said = watcher.communicate(timeout=60)
