@@ -172,6 +172,6 @@ def test_fingerprints_hold_what_is_asked_for_alone() -> None:
     item = Item("a", "image", Media(b"x"))
     one = DraftRequest((item,), request_id="1", fairness_key="1", timeout=1.0)
     assert fingerprint("/p", one, False) == fingerprint("/p", DraftRequest((item,), request_id="2", timeout=2.0), False)
-    kinds = {fingerprint("/p", DraftRequest((Item("a", kind, Media(b"x")),)), False) for kind in ("image", "audio")}  # type: ignore[arg-type]
+    kinds = {fingerprint("/p", DraftRequest((Item("a", kind, Media(b"x")),)), False) for kind in ("image", "audio")}
     assert len(kinds) == 2
     assert fingerprint("/p", one, True) != fingerprint("/p", one, False) != fingerprint("/q", one, False)
