@@ -54,7 +54,7 @@ def differences(one: Prediction, other: Prediction, tolerance: Tolerance | None 
         return _detections_differ(one, other, noise)
     if isinstance(one, Classification) and isinstance(other, Classification):
         worst = float(np.abs(one.logits - other.logits).max())
-        return f"logits differ by {worst:.2g}" if worst > noise.logit else ""
+        return "" if worst <= noise.logit else f"logits differ by {worst:.2g}"  # so that NaN differs
     if isinstance(one, Transcript) and isinstance(other, Transcript):
         return _transcripts_differ(one, other, noise)
     return f"{type(one).__name__} against {type(other).__name__}"
@@ -80,11 +80,14 @@ def _detections_differ(one: Detections, other: Detections, noise: Tolerance) -> 
 def _transcripts_differ(one: Transcript, other: Transcript, noise: Tolerance) -> str:
     if one.text != other.text:
         return f"texts {one.text!r} and {other.text!r}"
+    cuts = [[len(segment.words) for segment in transcript.segments] for transcript in (one, other)]
+    if cuts[0] != cuts[1]:
+        return f"words per segment {cuts[0]} and {cuts[1]}"
     for a, b in zip(one.segments, other.segments, strict=True):
         for left, right in zip(a.words, b.words, strict=True):
-            if abs(left.start - right.start) > noise.seconds or abs(left.end - right.end) > noise.seconds:
+            if not max(abs(left.start - right.start), abs(left.end - right.end)) <= noise.seconds:
                 return f"times of {left.text!r}: {left.start}-{left.end} and {right.start}-{right.end}"
-            if abs(left.logit - right.logit) > 10 * noise.logit:
+            if not abs(left.logit - right.logit) <= 10 * noise.logit:
                 return f"logits of {left.text!r}: {left.logit} and {right.logit}"
     return ""
 
