@@ -43,7 +43,7 @@ def transcribe(model: LoadedModel, recordings: list[bytes], batch: int = 8) -> l
 
 def test_the_family_keeps_the_protocol(model: LoadedModel) -> None:
     speech = decoded(clip())
-    pieces = [float_wav(speech), float_wav(speech[: 4 * RATE]), float_wav(speech[3 * RATE : 8 * RATE]), float_wav(0.3 * speech[5 * RATE :])]
+    pieces = [float_wav(speech), float_wav(speech[: 4 * RATE]), float_wav(0.3 * speech[5 * RATE :])]
     bad = [b"", b"a text named speech.wav", clip()[:-20_000], float_wav(np.full(RATE, np.nan, np.float32))]
     assert len(check(model, pieces, bad)) == 8
 
@@ -85,8 +85,8 @@ class Joined:
 
 
 def test_a_long_recording(model: LoadedModel) -> None:
-    whole = Joined([one for one in utterances(40) if one.name.startswith("audio/1")][:12] + utterances(12))
-    assert whole.seconds > 90
+    whole = Joined(utterances(28))
+    assert whole.seconds > 150
     item = model.prepare(float_wav(whole.samples), MediaLimits())
     units = list(item.units)
     assert len(units) >= 4
@@ -106,7 +106,8 @@ def test_a_long_recording_of_the_clip_says_it_again_and_again(model: LoadedModel
     again = np.concatenate([decoded(clip()), np.zeros(2 * RATE, np.float32)] * 4)
     found = transcribe(model, [float_wav(again)])[0]
     assert found.text.count("what your country can do for you") == 4
-    starts = [word.start for segment in found.segments for word in segment.words if word.text == "Americans"]
+    words = [word for segment in found.segments for word in segment.words]
+    starts = [before.start for before, after in pairwise(words) if (before.text, after.text) == ("country", "can")]
     assert np.diff(starts) == pytest.approx([13, 13, 13], abs=0.3)
 
 
