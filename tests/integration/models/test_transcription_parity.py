@@ -80,7 +80,7 @@ def test_texts_words_and_times_are_those_of_openai_whisper(
 
 
 def test_a_batch_changes_nothing(model: LoadedModel, spoken: list[Utterance], batched: list[Transcript]) -> None:
-    for ours, alone in zip(batched[::3], transcribe(model, [one.data for one in spoken[::3]], batch=1), strict=True):
+    for ours, alone in zip(batched[::5], transcribe(model, [one.data for one in spoken[::5]], batch=1), strict=True):
         assert differences(ours, alone) == ""
         assert len(words(ours)) == len(words(alone))
 

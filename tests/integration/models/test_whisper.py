@@ -92,8 +92,6 @@ def test_a_long_recording(model: LoadedModel) -> None:
     assert len(units) >= 4
     together = model.finish(item, model.infer(units))
     assert isinstance(together, Transcript)
-    alone = transcribe(model, [float_wav(whole.samples)], batch=1)[0]
-    assert differences(together, alone) == ""
     assert together.duration == pytest.approx(whole.seconds)
     words = [word for segment in together.segments for word in segment.words]
     assert all(before.start <= after.start + 1e-6 for before, after in pairwise(words))
