@@ -18,7 +18,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from candor.errors import CandorError, InvalidRequest, MediaTooLarge, NoItems, TooManyItems
-from candor.predictions import Task
+from candor.predictions import TASKS, Task
 from candor.tasks import SPECS
 from serving.api.schemas import DraftsRequest, Envelope, ItemBody
 from serving.config import LimitSettings
@@ -213,13 +213,29 @@ def _kind(name: str, part: UploadFile, task: Task | None) -> MediaKind | None:
 
 def request_body() -> dict[str, Any]:
     """Return the OpenAPI description of the request body, which is read by hand."""
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "Files; a filename is an item's id."}
-    properties = {**{name: {"type": "string"} for name in _FIELDS}, **{name: files for name in _FILES}}
+    files = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "description": "Files; a filename is an item's id.",
+    }
+    fields = {
+        "project": {"type": "string", "minLength": 1},
+        "task": {"type": "string", "enum": list(TASKS)},
+        "model": {"type": "string", "minLength": 1},
+        "include": {"type": "string", "enum": ["raw"]},
+    }
+    form = {
+        "type": "object",
+        "properties": {**fields, **dict.fromkeys(_FILES, files)},
+        "anyOf": [{"required": [name]} for name in _FILES],
+        "additionalProperties": False,
+    }
     return {
         "required": True,
         "content": {
             "application/json": {"schema": {"$ref": f"#/components/schemas/{DraftsRequest.__name__}"}},
-            "multipart/form-data": {"schema": {"type": "object", "properties": properties}},
+            "multipart/form-data": {"schema": form},
         },
     }
 

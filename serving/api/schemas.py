@@ -61,7 +61,7 @@ class DraftsRequest(_Body):
     task: Task | None = Field(None, description="Task; needed at `/v1/drafts` where neither the model nor the media tell it.")
     model: Name | None = Field(None, description="`name`, `name@version` or `name@alias`. Default: the task's configured model.")
     include: list[Literal["raw"]] = Field([], description="`raw`: show raw scores and logits, which are not confidences.")
-    items: list[ItemBody] = Field(description="The items, in the order in which their drafts are wanted.")
+    items: list[ItemBody] = Field(min_length=1, description="The items, in the order in which their drafts are wanted.")
 
 
 class Problem(BaseModel):

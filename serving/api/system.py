@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from candor.errors import CandorError, NotFound
 from serving import metrics
@@ -33,7 +33,7 @@ def system_router() -> APIRouter:
         answer = await _readiness(services_of(request))
         return JSONResponse(answer, 200 if answer["ready"] else 503)
 
-    @router.get("/metrics", summary="Counts for Prometheus")
+    @router.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 

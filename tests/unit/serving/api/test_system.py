@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from candor import errors
 from candor.errors import CandorError, StorageUnavailable
@@ -164,14 +165,18 @@ async def test_an_unknown_problem_is_one(bare: httpx.AsyncClient) -> None:
     is_problem(await bare.get("/problems/none"), 404, "not_found")
 
 
-@pytest.fixture
-def bare() -> httpx.AsyncClient:
-    """A client of an application that was not started: enough for what needs no services."""
-
+@pytest.fixture(scope="module")
+def unstarted() -> FastAPI:
     def never() -> Any:
         raise AssertionError("not started")
 
-    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(never, 1000)), base_url="http://candor")
+    return create_app(never, 1000)
+
+
+@pytest.fixture
+def bare(unstarted: FastAPI) -> httpx.AsyncClient:
+    """A client of an application that was not started: enough for what needs no services."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(unstarted), base_url="http://candor")
 
 
 async def test_the_pages_load_nothing_from_outside(bare: httpx.AsyncClient) -> None:
