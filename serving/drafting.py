@@ -32,6 +32,7 @@ from serving.config import LimitSettings
 from serving.engine import Engine
 from serving.media import MediaFetcher
 from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
+from serving.room import Room
 from serving.versions import State
 from store import Blobs, Store
 
@@ -100,6 +101,7 @@ class LocalDrafter:
         self._request_seconds = request_seconds
         self._calibrations = calibrations
         self._admission = Admission(limits.queued_items, limits.queued_bytes)
+        self._room = Room(limits.queued_bytes)
         self._warming = False
         self._not_installed = ""  # why the default model could not be
 
@@ -169,12 +171,15 @@ class LocalDrafter:
     async def _draft(self, passage: _Passage) -> DraftResult:
         """Items whose bytes are at hand go together; each one that is fetched goes on its own, as it comes."""
         items = passage.request.items
-        at_hand = [i for i, item in enumerate(items) if item.media.url is None or item.error]
+        at_hand = [i for i, item in enumerate(items) if item.media.data is not None or item.error]
         groups = ([at_hand] if at_hand else []) + [[i] for i in range(len(items)) if i not in set(at_hand)]
         answers: dict[int, _Answer] = {}
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [(group, tasks.create_task(self._group([items[i] for i in group], passage))) for group in groups]
+                running = [
+                    (group, tasks.create_task((self._group if group == at_hand else self._fetched)([items[i] for i in group], passage)))
+                    for group in groups
+                ]
         except ExceptionGroup as failed:  # who asks, maybe in another process, knows the errors and not groups of them
             raise failed.exceptions[0] from None
         for group, task in running:
@@ -186,8 +191,25 @@ class LocalDrafter:
             metrics.item(self.task, answer.result.draft, answer.result.error)
         return DraftResult(passage.manifest.version, tuple(answer.result for answer in in_order))
 
+    async def _fetched(self, items: Sequence[Item], passage: _Passage) -> list[_Answer]:
+        """Fetch and draft one item. A short request can name a lot of bytes: they wait for room, as what is sent does at the door."""
+        (item,) = items
+        try:
+            async with asyncio.timeout_at(passage.deadline):
+                held = await self._room.take(self._limits.item_bytes)
+        except TimeoutError:
+            return [_Answer(ItemResult(item.id, error=_not_fetched()))]
+        try:
+            got = await self._get(item, passage)
+            held += self._room.change(len(got.data) - held)
+            return await self._answers([got], passage)
+        finally:
+            self._room.change(-held)
+
     async def _group(self, items: Sequence[Item], passage: _Passage) -> list[_Answer]:
-        got = await asyncio.gather(*(self._get(item, passage) for item in items))
+        return await self._answers(await asyncio.gather(*(self._get(item, passage) for item in items)), passage)
+
+    async def _answers(self, got: Sequence[_Got], passage: _Passage) -> list[_Answer]:
         calibration = passage.record.id if passage.record else None
         stored: dict[str, list[Draft]] = {}
         if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None]):
@@ -209,7 +231,7 @@ class LocalDrafter:
         except CandorError as error:
             return _Got(item, error=error)
         except TimeoutError:
-            return _Got(item, error=DeadlineExceeded("the item could not be fetched within this request's time"))
+            return _Got(item, error=_not_fetched())
         sha256 = hashlib.sha256(data).hexdigest() if len(data) < 1 << 20 else await asyncio.to_thread(_sha256, data)
         seconds = time.perf_counter() - start if item.media.data is None else 0.0
         return _Got(item, data, sha256, seconds)
@@ -280,6 +302,10 @@ class LocalDrafter:
             licence=found.manifest.licence if found else "unknown",
             labels=len(found.manifest.labels) if found else 0,
         )
+
+
+def _not_fetched() -> DeadlineExceeded:
+    return DeadlineExceeded("the item could not be fetched within this request's time")
 
 
 def _sha256(data: bytes) -> str:
