@@ -49,12 +49,12 @@ class ImageRunner:
             if not all(output.isfinite().all() for output in self.run([image] * count) if output is not None):
                 raise ModelUnavailable("the model gives NaN or infinity in this arithmetic: set engine.dtype to float32")
 
-    def run(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, ...]:
-        """Run one batch of images (height, width, 3)."""
+    def run(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Any, ...]:
+        """Run one batch of images (height, width, 3); what the network leaves out as None stays None."""
         use_threads(self._threads)
         count = len(images)
         padded = [*images, *[images[-1]] * (bucket(count, self._most) - count)] if self._buckets else images
         with torch.inference_mode():
             batch = torch.from_numpy(np.stack(padded)).to(self._where).permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-            outputs: tuple[Tensor, ...] = self._network(batch)
+            outputs: tuple[Tensor | None, ...] = self._network(batch)
             return tuple(output if output is None else output[:count] for output in outputs)
