@@ -22,7 +22,7 @@ Truth: TypeAlias = TrueBoxes | int | str
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled item. Examples of one `cluster` (a speaker, else the item's own bytes) are not independent."""
+    """One labelled item. Examples of one `cluster` (a speaker, a photographer, else the item's own bytes) are not independent."""
 
     file: str  # relative to the folder, with /
     path: Path

@@ -52,7 +52,7 @@ def _classification(done: Sequence[tuple[Example, Classification]]) -> dict[str,
         return {"images": 0}
     first = sum(judge_class(prediction, int(str(example.truth))) for example, prediction in done)
     top = sum(example.truth in np.argsort(-prediction.logits, kind="stable")[:_TOP] for example, prediction in done)
-    return {"images": len(done), "top1": share(first), "top5": share(int(top)), "interval": "Wilson, 95 %"}
+    return {"images": len(done), "top1": share(first), "top5": share(int(top)), "interval": "Wilson, 95 %, images as independent"}
 
 
 def _transcription(done: Sequence[tuple[Example, Transcript]], normaliser: Normaliser) -> dict[str, Any]:

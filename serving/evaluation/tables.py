@@ -1,4 +1,7 @@
-"""Read the two CSV kinds: `labels.csv` (file, imagenet_index or label) and `transcripts.csv` (file, text; speaker, source)."""
+"""Read the two CSV kinds: `labels.csv` (file, imagenet_index or label) and `transcripts.csv` (file, text).
+
+Either may have the columns `source`, `split`, and one of `group`, `speaker` and `author`: its rows of one name form a cluster.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from candor.predictions import Task
 from serving.evaluation.examples import FILES, Example, Files, LabelledFolder, Problems, nearest
 
 _IMAGENET = 1000
+_CLUSTER = ("group", "speaker", "author")  # columns that say which rows are not independent; the first that is filled counts
 _Row = Mapping[str, str]
 
 
@@ -40,7 +44,7 @@ def read_labels(folder: Path, manifest: Manifest, split: str | None) -> Labelled
 
 
 def read_transcripts(folder: Path, manifest: Manifest, split: str | None) -> LabelledFolder:
-    """Read `transcripts.csv`. Recordings of one `speaker` form a cluster; an empty text says that nothing is spoken."""
+    """Read `transcripts.csv`. An empty text says that nothing is spoken."""
 
     def truth(row: _Row) -> str:
         return row["text"].strip()
@@ -63,8 +67,8 @@ def _read(
         except ValueError as error:
             problems.add(f"line {line}", str(error))
             continue
-        speaker = row.get("speaker", "").strip()
-        examples.append(Example(file, path, sha256, speaker or sha256, label, label, row.get("source", "").strip()))
+        cluster = next(filter(None, (row.get(column, "").strip() for column in _CLUSTER)), sha256)
+        examples.append(Example(file, path, sha256, cluster, label, label, row.get("source", "").strip()))
     problems.check()
     return LabelledFolder(task, folder.resolve().name, folder, tuple(examples), split)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.fit import fit_temperature
 from calibration.record import CalibrationRecord
 from candor.errors import InvalidRequest
 from candor.predictions import Classification, Task
@@ -176,8 +177,7 @@ def test_a_constant_is_no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
         (example(f"{i}.jpg", int(rng.random() < 0.75)), Classification((1, 1), np.array([0.0, 0.3 + 3 * rng.random()])))
         for i in range(3000)
     ]
-    real = module.fit_temperature
-    monkeypatch.setattr(module, "fit_temperature", lambda *rows: replace(real(*rows), temperature=1.0, at_bound=False))
+    monkeypatch.setattr(module, "fit_temperature", lambda *rows: replace(fit_temperature(*rows), temperature=1.0, at_bound=False))
     monkeypatch.setattr("calibration.apply.softmax", lambda logits: np.array([0.25, 0.75]))
     record = calibrate(run(pairs, "classification"))
     assert record.figures["after"]["smece"]["value"] < 0.03

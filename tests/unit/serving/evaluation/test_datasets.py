@@ -49,7 +49,7 @@ def test_coco_boxes_become_corners_with_the_models_classes(tmp_path: Path) -> No
     assert truth.crowd.tolist() == [False, True]
     assert (example.file, example.size, example.source) == ("images/a.jpg", (100, 80), "val2017")
     assert example.sha256 == hashlib.sha256(b"images/a.jpg").hexdigest()
-    assert found.judged_classes == {0, 1}  # the data label no owls
+    assert found.judged_classes == frozenset({0, 1})  # the data label no owls
     assert found.notes == ("1 images of train2017 left out, as the model may have learnt from them", "made")
 
 
@@ -96,6 +96,13 @@ def test_labels_by_name(tmp_path: Path) -> None:
     found = read_folder(written(tmp_path, "classification", LABELS, ["a.jpg", "b.jpg"]), manifest("classification"))
     assert [(e.file, e.truth) for e in found.examples] == [("a.jpg", 0), ("b.jpg", 1)]
     assert found.clusters == 2
+
+
+def test_pictures_of_one_photographer_are_a_cluster(tmp_path: Path) -> None:
+    rows = [["file", "label", "author"], ["a.jpg", "cat", "ann"], ["b.jpg", "cat", "ann"], ["c.jpg", "cat", ""], ["d.jpg", "cat", " "]]
+    found = read_folder(written(tmp_path, "classification", rows, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]), manifest("classification"))
+    assert [e.cluster == "ann" for e in found.examples] == [True, True, False, False]
+    assert found.clusters == 3
 
 
 def test_imagenet_indices_count_for_a_thousand_labels(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from calibration.record import CalibrationRecord
 from candor.errors import InvalidRequest, UnreadableItem
 from serving.evaluation.calibrate import calibrate
 from serving.evaluation.evaluate import Run, evaluate
-from serving.evaluation.rows import is_fitted
+from serving.evaluation.examples import Example
+from serving.evaluation.rows import Outcome, is_fitted
 from tests.unit.serving.evaluation.made import boxes, drawn_boxes, drawn_words, example, image_class, run, spoken, true_boxes
 
 A = [0.0, 0, 10, 10]
@@ -81,7 +82,10 @@ def test_boxes_below_the_threshold_make_no_claim() -> None:
 
 
 def test_what_failed_is_named_and_the_rest_measured() -> None:
-    pairs = [(example("a.jpg", 1), image_class(0, 1, 0)), (example("b.jpg", 2), UnreadableItem("it is no picture"))]
+    pairs: list[tuple[Example, Outcome]] = [
+        (example("a.jpg", 1), image_class(0, 1, 0)),
+        (example("b.jpg", 2), UnreadableItem("it is no picture")),
+    ]
     report = evaluate(run(pairs, "classification"), None, "nobody made one")
     assert report["items"]["failed"] == [{"file": "b.jpg", "code": "unreadable_item", "detail": "it is no picture"}]
     assert (report["items"]["drafted"], report["quality"]["images"]) == (1, 1)

@@ -16,6 +16,7 @@ from calibration.words import normaliser_for
 from candor.errors import UnreadableItem
 from candor.predictions import Detections
 from serving.evaluation.quality import quality
+from serving.evaluation.rows import Outcome
 from tests.unit.serving.evaluation.made import boxes, example, folder, image_class, spoken, true_boxes
 
 A, B, C = [0.0, 0, 10, 10], [20.0, 20, 40, 40], [60.0, 60, 80, 80]
@@ -121,7 +122,12 @@ def test_boxes_of_classes_that_nobody_labelled_are_counted_and_not_judged() -> N
 
 def test_top1_and_top5_of_the_images_that_did_not_fail() -> None:
     data = folder("classification", [example(f"{i}.jpg", 1) for i in range(4)])
-    outcomes = [image_class(0, 1, 2, 3, 4, 5, -1), image_class(0, 9, 1, 1, 1, 1, 1), image_class(1, 0, 2, 3, 4, 5, 9), UnreadableItem()]
+    outcomes: list[Outcome] = [
+        image_class(0, 1, 2, 3, 4, 5, -1),
+        image_class(0, 9, 1, 1, 1, 1, 1),
+        image_class(1, 0, 2, 3, 4, 5, 9),
+        UnreadableItem(),
+    ]
     report = quality(data, outcomes)
     assert report["images"] == 3
     assert report["top1"]["value"] == pytest.approx(1 / 3, abs=1e-6)
