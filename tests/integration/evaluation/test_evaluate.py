@@ -9,12 +9,13 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 import timm
 import torch
 import typer
@@ -39,6 +40,14 @@ from serving.evaluation.commands import calibrate, evaluate
 from serving.loading import build_catalog
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """The commands configure logs for the whole process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="module")
