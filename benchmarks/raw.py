@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import Others
 from benchmarks.media import files_of
 from candor.errors import CandorError
 from candor.families import LoadedModel, MediaLimits, PreparedItem
@@ -30,6 +31,7 @@ from serving.loading import build_catalog, engine_options, engine_settings, load
 _START_SECONDS = 300.0  # for loading and warming, beside what the loops take
 _PACED_SECONDS = 90.0  # most for a latency phase: on a slow machine it has fewer items
 _LEAST_PACED = 5
+_ALONE = 5  # items run alone, one right after another, to find the pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class RawRun:
     back_to_back: float  # seconds of one item alone, median
     period: float  # seconds between the paced items
     latency: dict[str, float]
-    cpu: float  # cores busy during the plain loop
+    cpu: float  # cores busy in the two loops
+    others: float  # cores that were busy with other work meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,10 @@ def measure_apart(config: Path, task: Task, media: Path, plan: RawPlan) -> RawRu
     command = [sys.executable, "-m", "benchmarks.raw", "--config", str(config), "--task", task, "--media", str(media)]
     command += ["--seconds", str(plan.seconds), "--least", str(plan.least), "--paced", str(plan.paced)]
     limit = _START_SECONDS + 10 * plan.seconds + 30 * plan.paced
-    done = subprocess.run(command, env={**os.environ, **MALLOC}, capture_output=True, text=True, check=False, timeout=limit)
+    try:
+        done = subprocess.run(command, env={**os.environ, **MALLOC}, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise CandorError(f"the raw loop of {task} did not end within {limit:.0f} s: this machine is too slow, or too busy") from error
     if done.returncode:
         raise CandorError(f"the raw loop of {task} failed: {done.stderr.strip()[-2000:]}")
     return RawRun(**json.loads(done.stdout.splitlines()[-1]))
@@ -139,15 +145,25 @@ def measure(config: Path, task: Task, media: Path, plan: RawPlan) -> RawRun:
     files = {path.name: path.read_bytes() for path in files_of(media, task)}
     every = list(files.values())
     loop.plain(every, 0, 1)  # whatever is slow the first time at this batch size
-    alone = sorted(loop.alone(data) for data in every[: max(plan.paced // 2, 3)])
+    alone = sorted(loop.alone(data) for data in every[:_ALONE])
     period = pace(alone[len(alone) // 2])
     paced = max(min(plan.paced, int(_PACED_SECONDS / period)), _LEAST_PACED)
     latency = _paced(loop, dict(list(files.items())[:paced]), period)
-    start, before = time.perf_counter(), time.process_time()
+    start, before, others = time.perf_counter(), time.process_time(), Others()
     plain = loop.plain(every, plan.seconds, plan.least)
-    cpu = (time.process_time() - before) / (time.perf_counter() - start)
     ahead = loop.ahead(every, plan.seconds, plan.least)
-    return RawRun(installed.manifest.version, options.max_batch, plain, ahead, alone[len(alone) // 2], period, latency, cpu)
+    own = time.process_time() - before
+    return RawRun(
+        version=installed.manifest.version,
+        max_batch=options.max_batch,
+        plain=plain,
+        ahead=ahead,
+        back_to_back=alone[len(alone) // 2],
+        period=period,
+        latency=latency,
+        cpu=own / (time.perf_counter() - start),
+        others=others.cores(own),
+    )
 
 
 def pace(alone: float) -> float:

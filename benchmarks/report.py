@@ -10,12 +10,14 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.figures import ADDED_CEILING, RATIO_FLOOR, added, paired_ratio, percentile, verdict
+from benchmarks.machine import QUIET
 from benchmarks.null import HEADROOM
 from benchmarks.raw import RawRun
 from benchmarks.served import BULK, CLIENTS, IN_FLIGHT, ServedRun
 from benchmarks.session import Ceiling, Results
 from candor.predictions import Task
 from candor.tasks import SPECS
+from serving.loading import cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class Summary:
     added_p50: float
     added_p99: float
     generator_cpu: float  # cores busy, the greater of the two phases
+    others_cpu: float  # cores that were busy with other work, in the phase in which it was most
+
+    @property
+    def quiet(self) -> bool:
+        """Whether this machine was left alone."""
+        return self.others_cpu <= QUIET * cores()
 
     @property
     def floors(self) -> dict[str, bool]:
@@ -51,12 +59,19 @@ class Summary:
             "added_p50": self.added_p50 <= ADDED_CEILING,
         }
 
+    def judged(self, figure: str, floor: str) -> str:
+        """Return a figure with the verdict on it, in rich's markup."""
+        reached = self.floors[floor]
+        style = "yellow" if not self.quiet else "green" if reached else "bold red"
+        return f"{figure} [{style}]{verdict(reached, quiet=self.quiet)}[/]"
+
 
 def summarise(task: Task, raw: Sequence[RawRun], served: Sequence[ServedRun]) -> Summary:
     """Put the repeats together: medians of rates, medians of each repeat's own ratio, all paced items in one."""
     plain, clients, bulk = [run.plain for run in raw], [run.clients.rate for run in served], [run.bulk.rate for run in served]
     alone = {name: [run.latency[name] for run in raw] for name in raw[0].latency}
     more = added([one for run in served for one in run.latency], alone)
+    phases = [phase for run in served for phase in (run.clients, run.bulk)]
     return Summary(
         task=task,
         model=raw[0].version.partition("@")[0],
@@ -76,7 +91,8 @@ def summarise(task: Task, raw: Sequence[RawRun], served: Sequence[ServedRun]) ->
         served_alone=median(seconds for run in served for _, seconds in run.latency),
         added_p50=percentile(more, 0.5),
         added_p99=percentile(more, 0.99),
-        generator_cpu=max(phase.cpu["generator"] for run in served for phase in (run.clients, run.bulk)),
+        generator_cpu=max(phase.cpu["generator"] for phase in phases),
+        others_cpu=max([phase.cpu["others"] for phase in phases] + [run.others for run in raw]),
     )
 
 
@@ -113,31 +129,24 @@ def _rows(found: Sequence[Summary]) -> list[tuple[str, list[str], str]]:
             [f"{one.bulk:.2f} ({one.bulk_batch:.1f})" for one in found],
             "",
         ),
-        ("served / raw, clients", [_judged(f"{one.clients_ratio:.2f}", one.floors["clients_ratio"]) for one in found], floor),
-        ("served / raw, bulk", [_judged(f"{one.bulk_ratio:.2f}", one.floors["bulk_ratio"]) for one in found], floor),
+        ("served / raw, clients", [one.judged(f"{one.clients_ratio:.2f}", "clients_ratio") for one in found], floor),
+        ("served / raw, bulk", [one.judged(f"{one.bulk_ratio:.2f}", "bulk_ratio") for one in found], floor),
         ("better of both / raw that prepares ahead", [f"{one.ahead_ratio:.2f}" for one in found], "none set"),
         ("one item alone, raw, p50 ms", [f"{one.raw_alone * 1000:.1f}" for one in found], ""),
         ("one item alone, served, p50 ms", [f"{one.served_alone * 1000:.1f}" for one in found], ""),
         (
             "added, p50 ms",
-            [_judged(f"{one.added_p50 * 1000:.1f}", one.floors["added_p50"]) for one in found],
+            [one.judged(f"{one.added_p50 * 1000:.1f}", "added_p50") for one in found],
             f"<= {ADDED_CEILING * 1000:.0f} ms",
         ),
         ("added, p99 ms (n, one every s)", [f"{one.added_p99 * 1000:.1f} ({one.paced}, {one.period:.1f})" for one in found], "none set"),
-        ("generator, cores busy", [f"{one.generator_cpu:.2f}" for one in found], ""),
+        ("cores busy at most: generator, other work", [f"{one.generator_cpu:.2f}, {one.others_cpu:.2f}" for one in found], ""),
     ]
 
 
-def _judged(figure: str, reached: bool) -> str:
-    style = "green" if reached else "bold red"
-    return f"{figure} [{style}]{verdict(reached)}[/]"
-
-
-def notes(results: Results, found: Sequence[Summary], disturbance: str) -> list[str]:
+def notes(results: Results, found: Sequence[Summary]) -> list[str]:
     """Return what a reader of the table must know."""
     told = [f"bulk: {BULK['image']} images or {BULK['audio']} recordings in a request, {IN_FLIGHT} requests in flight"]
-    if disturbance:
-        told.append(f"NOT QUIET: {disturbance}")
     told += [
         _headroom(kind, ceiling, max(rates))
         for kind, ceiling, rates in (
@@ -146,9 +155,16 @@ def notes(results: Results, found: Sequence[Summary], disturbance: str) -> list[
         )
         if ceiling is not None
     ]
+    return [*told, _conclusion(found)]
+
+
+def _conclusion(found: Sequence[Summary]) -> str:
+    if noisy := [f"{one.task} ({one.others_cpu:.2f} of {cores()} cores)" for one in found if not one.quiet]:
+        return (
+            f"NOT JUDGED, because other work took more than {QUIET:.0%} of this machine: {', '.join(noisy)}. Measure again when it is quiet"
+        )
     missed = [f"{one.task}: {name}" for one in found for name, reached in one.floors.items() if not reached]
-    told.append(f"floors missed: {', '.join(missed)}" if missed else "every floor is reached")
-    return told
+    return f"floors missed: {', '.join(missed)}" if missed else "every floor is reached"
 
 
 def _headroom(kind: str, ceiling: Ceiling, offered: float) -> str:
@@ -169,7 +185,7 @@ def as_json(results: Results, found: Sequence[Summary], machine: dict[str, Any],
     tasks = {}
     for one in found:
         runs = {"raw": [asdict(run) for run in results.raw[one.task]], "served": [asdict(run) for run in results.served[one.task]]}
-        tasks[one.task] = {"media": SPECS[one.task].media, "summary": asdict(one), "floors": one.floors, "runs": runs}
+        tasks[one.task] = {"media": SPECS[one.task].media, "summary": asdict(one), "floors": one.floors, "quiet": one.quiet, "runs": runs}
     generator = {kind: asdict(one) for kind, one in (("single", results.single), ("bulk", results.bulk)) if one is not None}
     floors = {"ratio": RATIO_FLOOR, "added_p50_seconds": ADDED_CEILING, "generator_headroom": HEADROOM}
     return {"machine": machine, "settings": settings, "floors": floors, "generator": generator, "tasks": tasks}

@@ -27,7 +27,7 @@ _STALL_SECONDS = 120.0  # beyond a phase's longest time: then the server hangs
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One phase at saturation. `cpu` are cores busy: this generator, the server's parts by name, the whole machine."""
+    """One phase at saturation. `cpu` are cores busy: this generator, the server's parts by name, and `others`."""
 
     rate: float  # items/s
     batch: float  # mean size of the device's batches

@@ -84,4 +84,4 @@ def test_added_latency_is_held_against_the_same_file() -> None:
 
 
 def test_verdicts() -> None:
-    assert [verdict(True), verdict(False)] == ["pass", "FAIL"]
+    assert [verdict(True), verdict(False), verdict(True, quiet=False)] == ["pass", "FAIL", "not judged"]

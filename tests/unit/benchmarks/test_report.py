@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.machine import disturbed, facts, part_of
+from benchmarks.machine import Others, facts, part_of
 from benchmarks.raw import RawRun
 from benchmarks.report import as_json, notes, summaries, summarise, table_of
 from benchmarks.served import Phase, ServedRun
 from benchmarks.session import Ceiling, Results
 
-RAW = RawRun("stub@sha256:00", 16, plain=20.0, ahead=22.0, back_to_back=0.05, period=1.0, latency={"a": 0.050, "b": 0.070}, cpu=1.9)
-CLIENTS = Phase(rate=19.0, batch=8.0, p50=0.8, p99=1.1, items=300, cpu={"generator": 0.03, "replica detection": 1.8})
-SERVED = ServedRun(CLIENTS, replace(CLIENTS, rate=17.0, batch=15.0, cpu={"generator": 0.05}), [("a", 0.062), ("b", 0.095)])
+RAW = RawRun(
+    "stub@sha256:00", 16, plain=20.0, ahead=22.0, back_to_back=0.05, period=1.0, latency={"a": 0.050, "b": 0.070}, cpu=1.9, others=0.02
+)
+CLIENTS = Phase(rate=19.0, batch=8.0, p50=0.8, p99=1.1, items=300, cpu={"generator": 0.03, "others": 0.01, "replica detection": 1.8})
+SERVED = ServedRun(CLIENTS, replace(CLIENTS, rate=17.0, batch=15.0, cpu={"generator": 0.05, "others": 0.03}), [("a", 0.062), ("b", 0.095)])
 
 
 def results(served: ServedRun = SERVED, single: float = 1000.0, cpu: float = 0.5) -> Results:
@@ -55,10 +57,24 @@ def test_the_table_says_in_words_which_floors_are_reached() -> None:
     assert "25.0 FAIL" in row(shown(results(slow)), "added, p50 ms")
 
 
-def test_the_notes_name_missed_floors_and_a_machine_that_is_not_quiet() -> None:
-    told = "\n".join(notes(results(), summaries(results()), "others are busy"))
-    assert "floors missed: detection: bulk_ratio" in told
-    assert "NOT QUIET: others are busy" in told
+def test_the_notes_name_missed_floors() -> None:
+    assert notes(results(), summaries(results()))[-1] == "floors missed: detection: bulk_ratio"
+    good = replace(SERVED, bulk=SERVED.clients)
+    assert notes(results(good), summaries(results(good)))[-1] == "every floor is reached"
+
+
+@pytest.mark.parametrize("where", ["raw", "served"])
+def test_nothing_is_judged_on_a_machine_that_others_kept_busy(where: str) -> None:
+    found = results()
+    if where == "raw":
+        found.raw["detection"][1] = replace(RAW, others=1.5)
+    else:
+        found.served["detection"][1] = replace(SERVED, bulk=replace(SERVED.bulk, cpu={"generator": 0.05, "others": 1.5}))
+    text = shown(found)
+    assert "not judged" in row(text, "served / raw, bulk")
+    assert "pass" not in text
+    assert "FAIL" not in text
+    assert notes(found, summaries(found))[-1].startswith("NOT JUDGED")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +87,7 @@ def test_the_notes_name_missed_floors_and_a_machine_that_is_not_quiet() -> None:
 )
 def test_the_notes_say_when_the_generator_limits(single: float, cpu: float, said: str) -> None:
     found = results(single=single, cpu=cpu)
-    assert said in next(note for note in notes(found, summaries(found), "") if "single requests" in note)
+    assert said in next(note for note in notes(found, summaries(found)) if "single requests" in note)
 
 
 def test_the_json_has_every_run(tmp_path: Path) -> None:
@@ -83,9 +99,11 @@ def test_the_json_has_every_run(tmp_path: Path) -> None:
     assert value["floors"]["ratio"] == 0.9
 
 
-def test_a_disturbed_machine_is_told_of() -> None:
-    assert disturbed(0.02) == ""
-    assert "50%" in disturbed(0.5)
+def test_other_work_is_what_the_machine_did_beside_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, whole = iter([10.0, 14.0]), iter([100.0, 107.0])
+    monkeypatch.setattr("benchmarks.machine.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.machine._whole", lambda: next(whole))
+    assert Others().cores(own=5.0) == 0.5  # two of seven seconds, over four
 
 
 @pytest.mark.parametrize(
