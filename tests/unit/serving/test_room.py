@@ -87,6 +87,29 @@ async def test_a_short_request_for_many_bytes_is_read_piece_by_piece(folder: Pat
         assert server.drafters["detection"]._room._free == 4_000
 
 
+async def test_small_items_are_fetched_ahead_of_the_model(folder: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, get = 0, Blobs.get
+    everything = asyncio.Event()
+
+    async def counted(self: Blobs, upload_id: str) -> bytes:
+        nonlocal read
+        read += 1
+        if read == 100:
+            everything.set()
+        return await get(self, upload_id)
+
+    monkeypatch.setattr(Blobs, "get", counted)
+    async with running(settings_in(folder, limits={"queued_bytes": 4_000, "item_bytes": 2_000})) as server:
+        upload = (await server.client.post("/v1/uploads", content=b"x")).json()["id"]
+        asked = asyncio.create_task(server.drafts([{"id": str(n), "image": {"upload": upload}} for n in range(100)]))
+        try:
+            async with asyncio.timeout(10):
+                await everything.wait()  # and not 32 at a time: each holds the one byte that it is
+        finally:
+            gate.opened.set()
+        assert len(await asked) == 100
+
+
 async def test_items_that_found_no_room_in_time_say_so(folder: Path, gate: Gate) -> None:
     async with running(settings_in(folder, limits={"queued_bytes": 1_000, "item_bytes": 1_000})) as server:
         upload = (await server.client.post("/v1/uploads", content=b"x" * 1_000)).json()["id"]
