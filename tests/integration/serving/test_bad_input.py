@@ -58,7 +58,7 @@ def draft_between_good_ones(client: httpx.Client, bad: dict[str, Any], good: dic
         (b"no image at all", "undecodable_image", ""),
         (bad_media.truncated_jpeg(), "undecodable_image", ""),
         (bad_media.huge_png(), "media_too_large", "20"),
-        (bad_media.animated_gif(), "undecodable_image", "frames"),
+        (bad_media.animated_gif(), "undecodable_image", "animated"),
     ],
     ids=["empty", "text", "truncated", "huge", "animated"],
 )
