@@ -100,7 +100,7 @@ def fit_temperature_bias(logit: ArrayLike, correct: ArrayLike) -> Fit:
     slope, bias = _logistic(z, y, 1 / WIDEST, WIDEST)
 
     def profile(u: float) -> float:
-        return _loss(z, y, *_logistic(z, y, exp(u), exp(u)))
+        return _loss(z, y, exp(u), _best_bias(z, y, exp(u)))
 
     low, high = _profile(profile, log(slope), len(z))
     at_bound = not 1.0001 / WIDEST < slope < 0.9999 * WIDEST
@@ -152,6 +152,13 @@ def _logistic(z: Floats, y: Floats, least: float, most: float) -> tuple[float, f
         raise InvalidRequest(f"the fit of temperature and bias did not converge on these {len(z)} rows: {answer.message}")
     slope = float(np.clip(answer.x[0] / scale, least, most))
     return slope, float(answer.x[1]) - slope * centre
+
+
+def _best_bias(z: Floats, y: Floats, slope: float) -> float:
+    """Return the bias of least NLL for a given slope: the mean confidence, which rises with it, is then the fraction right."""
+    share = float(y.mean())
+    middle = log(share / (1 - share))
+    return float(brentq(lambda bias: float(expit(slope * z + bias).mean()) - share, middle - slope * z.max(), middle - slope * z.min()))
 
 
 def _checked_logits(logits: ArrayLike, truth: ArrayLike) -> tuple[Floats, Ints]:
