@@ -1,9 +1,11 @@
-"""HAProxy as Ray Serve starts it, with three things changed that Serve has no setting for.
+"""HAProxy as Ray Serve starts it, with a few things changed that Serve has no setting for.
 
 Serve writes the configuration and calls the program that RAY_SERVE_HAPROXY_BINARY_PATH names. That is a short script of ours, which
 edits the file and becomes HAProxy:
 
 - The whole request is buffered (up to a bound) before a replica gets it, so that it can be sent again when the replica dies.
+- Each request gets a connection of its own to the replica. Where one that was used before breaks, HAProxy closes the client's without a
+  word, so that the client sends its request again; ours is to be told what happened.
 - Metrics and statistics listen on loopback, not on every interface.
 - What HAProxy answers by itself, when no replica can, is a problem as the API describes it.
 """
@@ -20,6 +22,7 @@ _LOST = (
 )
 _EDITS = (
     r"s|^    option abortonclose$|&\n    option http-buffer-request|",
+    r"s|^    http-reuse always$|    option http-server-close|",
     r"s|^    bind :\([0-9]*\)$|    bind 127.0.0.1:\1|",
     r"s|^  bind \*:\([0-9]*\)$|  bind 127.0.0.1:\1|",
     r"s|^    errorfile \(50[234]\) .*$|    errorfile \1 {page}|",

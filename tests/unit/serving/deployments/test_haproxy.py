@@ -18,6 +18,8 @@ frontend prometheus
     bind :9101
 frontend http_frontend
     bind 127.0.0.1:8000
+backend http-control
+    http-reuse always
 listen stats
   bind *:8404
 """
@@ -31,6 +33,7 @@ def test_the_program_edits_the_configuration_and_runs_haproxy(tmp_path: Path) ->
     assert told.split() == ["-db", "-f", str(config), "-sf", "17"]
     edited = config.read_text().splitlines()
     assert "    option http-buffer-request" in edited
+    assert "    option http-server-close" in edited
     assert [line.strip() for line in edited if "bind" in line] == ["bind 127.0.0.1:9101", "bind 127.0.0.1:8000", "bind 127.0.0.1:8404"]
     assert [line.split()[-1] for line in edited if "errorfile" in line] == [str(tmp_path / "lost.http")] * 3
 
