@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.machine import Others
 from benchmarks.media import files_of
+from benchmarks.served import CLIENTS
 from candor.errors import CandorError
 from candor.families import LoadedModel, MediaLimits, PreparedItem
 from candor.predictions import Prediction, Task
@@ -42,10 +43,11 @@ class RawRun:
     max_batch: int
     plain: float  # items/s
     ahead: float  # items/s
+    half: float  # items/s of the plain loop in batches of half the clients: the other half waits while they run
     back_to_back: float  # seconds of one item alone, median
     period: float  # seconds between the paced items
     latency: dict[str, float]
-    cpu: float  # cores busy in the two loops
+    cpu: float  # cores busy in the loops
     others: float  # cores that were busy with other work meanwhile
 
 
@@ -141,7 +143,9 @@ def measure(config: Path, task: Task, media: Path, plan: RawPlan) -> RawRun:
     engine = engine_settings(settings, task)
     options = engine_options(engine, media_limits(settings))
     installed = build_catalog(settings).install(settings.tasks[task].model.partition("@")[0])
-    loop = Loop(load_version(installed, engine), options.limits, options.max_batch, options.prepare_threads)
+    model = load_version(installed, engine)
+    loop = Loop(model, options.limits, options.max_batch, options.prepare_threads)
+    smaller = Loop(model, options.limits, min(options.max_batch, CLIENTS // 2), options.prepare_threads)
     files = {path.name: path.read_bytes() for path in files_of(media, task)}
     every = list(files.values())
     loop.plain(every, 0, 1)  # whatever is slow the first time at this batch size
@@ -152,12 +156,14 @@ def measure(config: Path, task: Task, media: Path, plan: RawPlan) -> RawRun:
     start, before, others = time.perf_counter(), time.process_time(), Others()
     plain = loop.plain(every, plan.seconds, plan.least)
     ahead = loop.ahead(every, plan.seconds, plan.least)
+    half = smaller.plain(every, plan.seconds, plan.least)
     own = time.process_time() - before
     return RawRun(
         version=installed.manifest.version,
         max_batch=options.max_batch,
         plain=plain,
         ahead=ahead,
+        half=half,
         back_to_back=alone[len(alone) // 2],
         period=period,
         latency=latency,

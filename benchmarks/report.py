@@ -29,6 +29,7 @@ class Summary:
     max_batch: int
     raw: float
     raw_ahead: float
+    raw_half: float  # in the batches that the clients can form
     raw_alone: float
     clients: float
     clients_batch: float
@@ -78,6 +79,7 @@ def summarise(task: Task, raw: Sequence[RawRun], served: Sequence[ServedRun]) ->
         max_batch=raw[0].max_batch,
         raw=median(plain),
         raw_ahead=median(run.ahead for run in raw),
+        raw_half=median(run.half for run in raw),
         raw_alone=median(seconds for run in raw for seconds in run.latency.values()),
         clients=median(clients),
         clients_batch=median(run.clients.batch for run in served),
@@ -119,6 +121,7 @@ def _rows(found: Sequence[Summary]) -> list[tuple[str, list[str], str]]:
         ("model, batch cap", [f"{one.model}, {one.max_batch}" for one in found], ""),
         ("raw loop, items/s", [f"{one.raw:.2f}" for one in found], ""),
         ("raw loop that prepares ahead, items/s", [f"{one.raw_ahead:.2f}" for one in found], ""),
+        (f"raw loop in batches of {CLIENTS // 2} at most, items/s", [f"{one.raw_half:.2f}" for one in found], ""),
         (
             f"served, {CLIENTS} clients, items/s (mean batch)",
             [f"{one.clients:.2f} ({one.clients_batch:.1f})" for one in found],
@@ -146,7 +149,10 @@ def _rows(found: Sequence[Summary]) -> list[tuple[str, list[str], str]]:
 
 def notes(results: Results, found: Sequence[Summary]) -> list[str]:
     """Return what a reader of the table must know."""
-    told = [f"bulk: {BULK['image']} images or {BULK['audio']} recordings in a request, {IN_FLIGHT} requests in flight"]
+    told = [
+        f"{CLIENTS} clients of one item each form batches of {CLIENTS // 2}: while those run, the other {CLIENTS - CLIENTS // 2} wait",
+        f"bulk: {BULK['image']} images or {BULK['audio']} recordings in a request, {IN_FLIGHT} requests in flight",
+    ]
     told += [
         _headroom(kind, ceiling, max(rates))
         for kind, ceiling, rates in (

@@ -15,7 +15,16 @@ from benchmarks.served import Phase, ServedRun
 from benchmarks.session import Ceiling, Results
 
 RAW = RawRun(
-    "stub@sha256:00", 16, plain=20.0, ahead=22.0, back_to_back=0.05, period=1.0, latency={"a": 0.050, "b": 0.070}, cpu=1.9, others=0.02
+    "stub@sha256:00",
+    16,
+    plain=20.0,
+    ahead=22.0,
+    half=19.5,
+    back_to_back=0.05,
+    period=1.0,
+    latency={"a": 0.050, "b": 0.070},
+    cpu=1.9,
+    others=0.02,
 )
 CLIENTS = Phase(rate=19.0, batch=8.0, p50=0.8, p99=1.1, items=300, cpu={"generator": 0.03, "others": 0.01, "replica detection": 1.8})
 SERVED = ServedRun(CLIENTS, replace(CLIENTS, rate=17.0, batch=15.0, cpu={"generator": 0.05, "others": 0.03}), [("a", 0.062), ("b", 0.095)])
@@ -53,6 +62,7 @@ def test_the_table_says_in_words_which_floors_are_reached() -> None:
     assert "0.85 FAIL" in row(text, "served / raw, bulk")
     assert "12.0 pass" in row(text, "added, p50 ms")
     assert ">= 0.90" in row(text, "served / raw, bulk")
+    assert "19.50" in row(text, "in batches of 8")
     slow = replace(SERVED, latency=[("a", 0.080), ("b", 0.095)])
     assert "25.0 FAIL" in row(shown(results(slow)), "added, p50 ms")
 
