@@ -31,10 +31,11 @@ bench: env ## Measure served against raw throughput, and the latency that servin
 	@$(PYTHON_RUN) -m benchmarks $(ARGS)
 
 test: env ## Run the whole test suite: unit, then integration
-	$(PYTHON_RUN) -m pytest tests/unit tests/integration $(ARGS)
+	$(PYTHON_RUN) -m pytest tests/unit -n auto $(ARGS)
+	$(PYTHON_RUN) -m pytest tests/integration $(ARGS)
 
 unit: env ## Run the unit tests: no Ray, no models, seconds
-	$(PYTHON_RUN) -m pytest tests/unit $(ARGS)
+	$(PYTHON_RUN) -m pytest tests/unit -n auto $(ARGS)
 
 integration: env ## Run the integration tests: real Ray Serve, real models
 	$(PYTHON_RUN) -m pytest tests/integration $(ARGS)

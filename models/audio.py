@@ -114,6 +114,8 @@ def _audio_stream(container: InputContainer) -> AudioStream:
     if not container.streams.audio:
         raise UndecodableAudio(f"the {container.format.name} file has no audio stream")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:  # despite its type: a codec that ffmpeg has no decoder for
+        raise UndecodableAudio(f"the {container.format.name} file's audio is of a kind that can't be decoded")
     stream.codec_context.thread_count = 1  # parallelism comes from items
     if stream.codec_context.name == "flac":
         stream.codec_context.options = {"err_detect": "crccheck+explode"}  # it has checksums, which ffmpeg passes over by itself
