@@ -1,7 +1,7 @@
 """Device-paced batching: the device takes its next batch when it is free, never on a timer.
 
-Ray Serve's own batcher seals batches on its timer while the device is still busy, which collapses under load (docs/architecture/02-serving.md has
-the figures). Here the thread that runs the model pulls: while one batch runs, the next one grows in the queue, and it is taken whole
+Ray Serve's own batcher seals batches on its timer while the device is still busy, which collapses under load (docs/adr/0001 has the
+figures). Here the thread that runs the model pulls: while one batch runs, the next one grows in the queue, and it is taken whole
 the moment the device is free. An idle device takes a single unit at once, so batching adds no waiting at low load.
 """
 

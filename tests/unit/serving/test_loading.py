@@ -70,7 +70,9 @@ def test_a_model_that_can_not_be_installed_keeps_no_other_back(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"source": "http://x"}, {"source": "builtin:nothing"}, {"family": "nothing"}, {"options": {"a": object()}}], ids=str
+    "wrong",
+    [{"source": "http://x"}, {"source": "builtin:nothing"}, {"family": "nothing"}, {"options": {"a": object()}}],
+    ids=["source", "builtin", "family", "options"],
 )
 def test_a_wrong_configuration_stops_the_start(tmp_path: Path, wrong: dict[str, Any]) -> None:
     models = {**settings_in(tmp_path).models, "wrong": model("detection", **wrong)}
