@@ -25,6 +25,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _STEPS = ("fetch", "prepare", "queue", "infer", "finish")
 
+if (_folder := metrics_folder()) is not None:  # on another machine of a cluster nobody has made it yet
+    Path(_folder).mkdir(parents=True, exist_ok=True)
+
 REQUESTS = Counter("candor_requests", "HTTP requests answered.", ["route", "method", "status"])
 REQUEST_SECONDS = Histogram("candor_request_seconds", "Seconds from a request's first byte to its answer.", ["route"], buckets=_SECONDS)
 DRAFTS = Counter("candor_drafts", "Drafts answered.", ["task", "confidence_status", "cached"])
