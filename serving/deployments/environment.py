@@ -11,10 +11,11 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from candor.errors import InvalidRequest
+from candor.errors import InvalidRequest, NotReady
 from serving.config import Settings
 from serving.deployments.haproxy import BUFFER, write_program
 
+_PORTS = range(20_000, 30_000)
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 # glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU.
@@ -87,8 +88,16 @@ def _haproxy(folder: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port that is free now, so that several servers can run on one machine."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free now, so that several servers can run on one machine.
+
+    It lies below those that the system and Ray hand out by themselves, which could be given away before it is used.
+    """
+    for _ in range(100):
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise NotReady(f"no free port was found from {_PORTS.start} to {_PORTS.stop - 1}")

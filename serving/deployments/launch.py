@@ -18,6 +18,7 @@ import psutil
 import ray
 import structlog
 from ray import serve
+from ray.exceptions import RayError
 
 from candor.errors import InvalidRequest, NotReady
 from serving.config import Settings
@@ -79,11 +80,14 @@ def _connect(settings: Settings) -> None:
 @contextmanager
 def _serving(settings: Settings, folder: Path, stop: threading.Event) -> Iterator[None]:
     server = settings.server
-    serve.start(
-        proxy_location="EveryNode" if server.ray_address else "HeadOnly",
-        http_options={"host": server.host, "port": server.port, "request_timeout_s": server.request_seconds + 30},
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )
+    try:
+        serve.start(
+            proxy_location="EveryNode" if server.ray_address else "HeadOnly",
+            http_options={"host": server.host, "port": server.port, "request_timeout_s": server.request_seconds + 30},
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
+    except (RayError, RuntimeError) as error:
+        raise NotReady(f"Ray Serve can't be started: {error}") from error
     targets = applications(settings, replica_environment(folder))
     try:
         if _deployed(targets, stop):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any
 import httpx
 import psutil
 import yaml
+
+from serving.deployments.environment import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 _START_SECONDS = 240
@@ -44,13 +45,6 @@ class Server:
         """Send a signal and wait for the end."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_config(folder: Path, changes: Mapping[str, Any]) -> Path:
