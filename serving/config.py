@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from candor.errors import InvalidRequest
 from candor.predictions import Task
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 class Section(BaseModel):
     """A part of the configuration; an unknown key is an error, so that a typo never goes unnoticed."""
@@ -156,7 +158,7 @@ class Settings(BaseSettings):
             except ValidationError as error:
                 wrong = error.errors()[0]
                 raise ValueError(f"tasks.{task}.engine.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
-        if self.server.host not in ("127.0.0.1", "localhost", "::1") and not self.server.allow_remote:
+        if self.server.host not in LOOPBACK and not self.server.allow_remote:
             raise ValueError(f"server.host {self.server.host} is beyond loopback: set server.allow_remote: true if you mean it")
         return self
 

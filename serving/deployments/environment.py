@@ -16,7 +16,6 @@ from serving.config import Settings
 from serving.deployments.haproxy import BUFFER, write_program
 
 _PORTS = range(20_000, 30_000)
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 # glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}

@@ -21,8 +21,8 @@ from ray import serve
 from ray.exceptions import RayError
 
 from candor.errors import InvalidRequest, NotReady
-from serving.config import Settings
-from serving.deployments.environment import LOCAL, replica_environment, uses_haproxy
+from serving.config import LOOPBACK, Settings
+from serving.deployments.environment import replica_environment, uses_haproxy
 from serving.deployments.replicas import applications
 
 _log = structlog.get_logger(__name__)
@@ -128,7 +128,7 @@ def _announce(settings: Settings) -> None:
     server = settings.server
     base = f"http://{server.host}:{server.port}"
     _log.info("listening", url=base, docs=f"{base}/docs", ready=f"{base}/readyz", topology=server.topology, haproxy=uses_haproxy(settings))
-    if server.host not in LOCAL:
+    if server.host not in LOOPBACK:
         _log.warning(
             "listens_beyond_loopback", host=server.host, port=server.port, note="anyone who reaches it may draft: there are no API keys yet"
         )
@@ -146,7 +146,7 @@ def _open_ports(api: int) -> list[int]:
             listening = [connection for connection in process.net_connections("inet") if connection.status == psutil.CONN_LISTEN]
         except psutil.Error:
             continue
-        found |= {connection.laddr.port for connection in listening if connection.laddr.ip not in LOCAL}
+        found |= {connection.laddr.port for connection in listening if connection.laddr.ip not in LOOPBACK}
     return sorted(found - {api})
 
 

@@ -62,7 +62,7 @@ class _Exchange:
         except Exception as raised:
             if self._status:  # half an answer is out: the connection must break
                 raise
-            await response(self._error(raised))(self._scope, self.receive, self.send)
+            await response(as_error(raised))(self._scope, self.receive, self.send)
         finally:
             self._record()
 
@@ -84,9 +84,6 @@ class _Exchange:
 
     def _too_large(self) -> CandorError:
         return BodyTooLarge(f"the request body may have {self._limit:,} bytes: send fewer items at once, or upload them first")
-
-    def _error(self, raised: Exception) -> CandorError:
-        return as_error(raised)
 
     def _record(self) -> None:
         seconds = time.perf_counter() - self._start

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -129,4 +130,21 @@ async def test_a_version_that_fails_to_load_says_so_and_is_tried_again() -> None
     assert made.state("m@1") == ("failed", "no weights")
     await made.predict("m@1", b"x")
     assert made.state("m@1") == ("ready", "")
+    await made.close()
+
+
+async def test_a_version_is_loaded_in_a_thread_that_ends() -> None:
+    """libgomp keeps threads for every thread that ran a model: one that stays would slow the device's own."""
+    loading: list[threading.Thread] = []
+
+    def load(_version: str) -> FakeModel:
+        loading.append(threading.current_thread())
+        return fake()
+
+    made = Engine(load, OPTIONS)
+    await made.warm("m@1")
+    (thread,) = loading
+    thread.join(5)
+    assert thread is not threading.main_thread()
+    assert not thread.is_alive()
     await made.close()
