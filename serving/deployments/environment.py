@@ -17,8 +17,14 @@ from serving.deployments.haproxy import BUFFER, write_program
 
 _PORTS = range(20_000, 30_000)
 
-# glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}
+# glibc gives big blocks back at once, and a model's next batch then pays for them in page faults: half the throughput on CPU. A thread
+# other than the main one gets an arena of 64 MiB at most, too small for a batch: so there is one arena, for all threads.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "2000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+    "MALLOC_ARENA_MAX": "1",
+}
 
 # The package ultralytics, else, looks for updates, installs packages and talks.
 QUIET = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "False", "YOLO_VERBOSE": "False"}
@@ -48,6 +54,8 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
     """Return the variables. `folder` is this run's own, short enough for a socket's path."""
     chosen = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray runs its workers at nice 15; a replica is no background job: whatever else ran here would take its cores.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1" if settings.server.ray_address is None else "10",
