@@ -11,7 +11,8 @@ from rich.table import Table
 
 from benchmarks.figures import verdict
 from calibration.apply import apply
-from calibration.record import METHODS, CalibrationRecord
+from calibration.methods import METHODS
+from calibration.record import CalibrationRecord
 from candor.predictions import Classification, Detections, Prediction, Segment, Task, Transcript, Word
 
 MOST_SECONDS = 50e-6
@@ -23,7 +24,7 @@ def record_for(task: Task) -> CalibrationRecord:
     """Return a calibration of a model that is not there."""
     return CalibrationRecord(
         task=task,
-        method=METHODS[task],
+        method=METHODS[task][0],
         parameters={"temperature": 0.8} if task == "classification" else {"temperature": 0.8, "bias": -0.1},
         model_version=_VERSION,
         event="none",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.special import expit
-
 from calibration.record import CalibrationRecord
 from candor.confidences import UNCALIBRATED, Confidences
-from candor.predictions import Classification, Detections, Floats, Prediction, Transcript
-from candor.tasks import SPECS, softmax
+from candor.predictions import Prediction
+from candor.tasks import SPECS
 
 
 def apply(
@@ -21,19 +18,10 @@ def apply(
     """
     if record is None or mismatch(record, prediction, model_version, display_threshold):
         return UNCALIBRATED
-    temperature = record.parameters["temperature"]
-    if isinstance(prediction, Classification):
-        labels = softmax(np.asarray(prediction.logits, np.float64) / temperature)
-    else:
-        labels = np.asarray(expit(score_logits(prediction) / temperature + record.parameters["bias"]))
-    return Confidences(status=record.status, calibration=record.id, labels=labels)
-
-
-def score_logits(prediction: Detections | Transcript) -> Floats:
-    """Return the logits that are calibrated: one per box, or one per word over all segments in order."""
-    if isinstance(prediction, Detections):
-        return np.asarray(prediction.logit, np.float64)
-    return np.array([word.logit for segment in prediction.segments for word in segment.words], np.float64)
+    labels = record.estimator(prediction)
+    further = {name: one.estimator(prediction, labels) for name, one in record.further.items()}
+    badges = labels >= record.badge.threshold if record.badge is not None else None
+    return Confidences(record.status, record.id, labels, badges, further.get("no_edit"), further.get("segment"))
 
 
 def mismatch(record: CalibrationRecord, prediction: Prediction, model_version: str, display_threshold: float | None) -> str:

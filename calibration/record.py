@@ -11,30 +11,54 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from calibration.methods import EVENTS, METHODS, Estimator, Method, problem
 from candor.errors import InvalidRequest
 from candor.manifest import canonical_json
 from candor.predictions import TASKS, Task
 
-SCHEMA = 1
+SCHEMA = 2
 
-Method: TypeAlias = Literal["temperature", "temperature_bias", "word_temperature_bias"]
 Status: TypeAlias = Literal["calibrated", "unverified"]
 
-METHODS: Mapping[Task, Method] = {
-    "classification": "temperature",
-    "detection": "temperature_bias",
-    "transcription": "word_temperature_bias",
-}
+
+@dataclass(frozen=True)
+class Further:
+    """A second event of the same labels, with an estimator of its own: `no_edit` (boxes) or `segment`."""
+
+    method: Method
+    parameters: Mapping[str, Any]
+    event: str
+    fit: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    status: Status
+    reason: str
+
+    @cached_property
+    def estimator(self) -> Estimator:
+        """The method, ready to be applied."""
+        return Estimator(self.method, self.parameters)
+
+
+@dataclass(frozen=True)
+class Badge:
+    """The threshold at or above which a label is marked `high`: with probability 1 - delta over the rows that it was selected on, at
+    most a share `epsilon` of such labels is wrong, on data like those.
+    """
+
+    threshold: float
+    epsilon: float
+    delta: float
+    unit: str  # what counts as one draw: `label`, or `item` where the labels of an item stand or fall together
+    rows: Mapping[str, Any]  # n, labels at or above the threshold, wrong ones of them, on the selection rows
+    figures: Mapping[str, Any]  # coverage and share wrong with their intervals, on the test rows
 
 
 @dataclass(frozen=True)
 class CalibrationRecord:
-    """One immutable calibration. `parameters` holds `temperature` and, but for `temperature`, `bias`: confidence =
-    softmax(logits / temperature), or sigmoid(logit / temperature + bias).
+    """One immutable calibration. `calibration.methods` tells what parameters each method has.
 
     `display_threshold` belongs to the fit: boxes below it were not fitted and get no claim. `fitted_items` are `item_key`s of
     the items that the fit has seen, so that no evaluation is made on them.
@@ -42,7 +66,7 @@ class CalibrationRecord:
 
     task: Task
     method: Method
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, Any]
     model_version: str  # name@sha256:<hex>
     event: str  # what a confidence is the probability of
     data: Mapping[str, Any]  # name, sha256, split, counts, caveat
@@ -55,12 +79,19 @@ class CalibrationRecord:
     display_threshold: float | None = None  # detection
     normaliser: Mapping[str, str] | None = None  # transcription: name, version
     fitted_items: tuple[str, ...] = ()
+    further: Mapping[str, Further] = field(default_factory=dict)
+    badge: Badge | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         problem = _problem(self)
         if problem:
             raise InvalidRequest(f"the calibration record is not valid: {problem}")
+
+    @cached_property
+    def estimator(self) -> Estimator:
+        """The method, ready to be applied."""
+        return Estimator(self.method, self.parameters)
 
     @cached_property
     def id(self) -> str:
@@ -86,7 +117,7 @@ class CalibrationRecord:
             raise InvalidRequest("the calibration record is not a JSON object")
         body = {key: inner for key, inner in value.items() if key != "id"}
         try:
-            record = cls(**{**body, "fitted_items": tuple(body.get("fitted_items", ()))})
+            record = cls(**{**body, **_parts(body)})
             found = record.id
         except (TypeError, ValueError, AttributeError) as error:
             raise InvalidRequest(f"the calibration record is not valid: {error}") from error
@@ -123,28 +154,41 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def _parts(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record that are more than JSON values."""
+    badge = body.get("badge")
+    return {
+        "fitted_items": tuple(body.get("fitted_items", ())),
+        "further": {name: Further(**value) for name, value in dict(body.get("further", {})).items()},
+        "badge": None if badge is None else Badge(**badge),
+    }
+
+
 def _problem(record: CalibrationRecord) -> str:
     """Return what is wrong with a record's own fields; empty where nothing is."""
     if record.schema != SCHEMA:
-        return f"schema {record.schema!r} is not known here (known: {SCHEMA})"
-    if record.task not in TASKS or record.method != METHODS[record.task]:
-        return f"method {record.method!r} for task {record.task!r}"
+        return f"schema {record.schema!r} is not known here (known: {SCHEMA}): fit it anew with `candor calibrate`"
+    if record.task not in TASKS:
+        return f"task {record.task!r}"
     if record.status not in get_args(Status):
         return f"status {record.status!r}"
     _, _, digest = record.model_version.partition("@sha256:")
     if len(digest) != 64:
         return f"model_version {record.model_version!r} is not name@sha256:<hex>"
-    return _wrong_parameters(record) or _wrong_task_fields(record)
+    return problem(record.method, record.parameters, METHODS[record.task]) or _wrong_further(record) or _wrong_task_fields(record)
 
 
-def _wrong_parameters(record: CalibrationRecord) -> str:
-    expected = {"temperature"} if record.method == "temperature" else {"temperature", "bias"}
-    if set(record.parameters) != expected:
-        return f"parameters {sorted(record.parameters)}; {record.method} has {sorted(expected)}"
-    for name, value in record.parameters.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            return f"parameter {name} is {value!r}"
-    return "" if record.parameters["temperature"] > 0 else f"temperature {record.parameters['temperature']} is not above 0"
+def _wrong_further(record: CalibrationRecord) -> str:
+    known = EVENTS[record.task]
+    for name, further in record.further.items():
+        if name not in known:
+            return f"event {name!r} for task {record.task}"
+        if found := problem(further.method, further.parameters, known[name]):
+            return f"{name}: {found}"
+    badge = record.badge
+    if badge is not None and not (0 <= badge.threshold <= 1 and 0 < badge.epsilon < 1 and 0 < badge.delta < 1):
+        return "the badge's threshold, epsilon and delta are probabilities"
+    return ""
 
 
 def _wrong_task_fields(record: CalibrationRecord) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from calibration.fit import Fit, fit_temperature, fit_temperature_bias, publishable
 from calibration.measure import Bools
-from calibration.record import METHODS, CalibrationRecord, item_key
+from calibration.methods import METHODS
+from calibration.record import CalibrationRecord, item_key
 from candor.errors import CandorError, InvalidRequest
 from candor.manifest import Manifest
 from candor.predictions import Classification
@@ -84,7 +85,7 @@ def _unmeasured(run: Run, shown_from: float | None, fit: Fit) -> CalibrationReco
     parameters = {"temperature": fit.temperature}
     return CalibrationRecord(
         task=run.manifest.task,
-        method=METHODS[run.manifest.task],
+        method=METHODS[run.manifest.task][0],
         parameters=parameters if fit.bias is None else {**parameters, "bias": fit.bias},
         model_version=run.manifest.version,
         event=EVENTS[run.manifest.task],

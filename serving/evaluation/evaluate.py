@@ -115,7 +115,7 @@ def _calibration(run: Run, record: CalibrationRecord | None, uncalibrated: str) 
         rows = rows.take(~seen[rows.item])
         report |= {"rows": "held out" if seen.any() else "all", "left_out_items": int(seen.sum())}
         report |= _foreign(record, run)
-    measured = compared(rows, record.parameters["temperature"] if record else None)
+    measured = compared(rows, record.parameters.get("temperature") if record else None)
     if record and measured.raw:
         status, reason = judged(int(record.fit.get("n", 0)), measured)
         report["here"] = {"status": status, "reason": reason}

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.apply import apply, score_logits
+from calibration.apply import apply
 from calibration.correctness import (
     CLASSIFICATION_EVENT,
     DETECTION_EVENT,
@@ -20,6 +20,7 @@ from calibration.correctness import (
     judge_class,
 )
 from calibration.measure import Bools
+from calibration.methods import score_logits
 from calibration.record import CalibrationRecord, item_key
 from calibration.words import WORD_EVENT, JudgedWords, Normaliser, judge_words
 from candor.confidences import Confidences

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from calibration.record import METHODS, CalibrationRecord
+from calibration.methods import METHODS
+from calibration.record import CalibrationRecord
 from candor.predictions import Task
 
 VERSION = "m@sha256:" + "a" * 64
@@ -13,7 +14,7 @@ VERSION = "m@sha256:" + "a" * 64
 def record(task: Task = "detection", **changed: Any) -> CalibrationRecord:
     values: dict[str, Any] = {
         "task": task,
-        "method": METHODS[task],
+        "method": METHODS[task][0],
         "parameters": {"temperature": 2.0} if task == "classification" else {"temperature": 2.0, "bias": 0.5},
         "model_version": VERSION,
         "event": "the label is right",

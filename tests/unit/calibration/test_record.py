@@ -62,7 +62,7 @@ def test_an_edited_record_is_refused(path: tuple[str, ...], value: Any, tmp_path
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 3}, "schema 3"),
         ({"task": "detection", "method": "temperature"}, "method"),
         ({"status": "uncalibrated"}, "status"),
         ({"model_version": "yolo"}, "model_version"),

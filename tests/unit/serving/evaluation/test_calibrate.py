@@ -178,7 +178,7 @@ def test_a_constant_is_no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
         for i in range(3000)
     ]
     monkeypatch.setattr(module, "fit_temperature", lambda *rows: replace(fit_temperature(*rows), temperature=1.0, at_bound=False))
-    monkeypatch.setattr("calibration.apply.softmax", lambda logits: np.array([0.25, 0.75]))
+    monkeypatch.setattr("calibration.methods.softmax", lambda logits: np.array([0.25, 0.75]))
     record = calibrate(run(pairs, "classification"))
     assert record.figures["after"]["smece"]["value"] < 0.03
     assert (record.status, "one number for all" in record.reason) == ("unverified", True)
