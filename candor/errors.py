@@ -15,9 +15,13 @@ CandorError
 │   ├── UnknownModel         404
 │   ├── UnknownAlias         404
 │   ├── UnknownDraft         404
-│   └── UnknownUpload        404
+│   ├── UnknownUpload        404
+│   ├── UnknownCalibration   404
+│   └── UnknownJob           404
 ├── WrongTask                409
 ├── Conflict                 409
+├── CalibrationMisfit        409  a calibration for another version or threshold
+├── NothingToRollBack        409
 ├── UnsafeArtifact           422  a model file that fails its hash or would run code
 ├── ModelUnavailable         503  the model can't be loaded here: what to do is in the detail
 ├── NotReady                 503  retryable
@@ -144,6 +148,18 @@ class UnknownUpload(NotFound):
     code, title = "unknown_upload", "There is no such upload"
 
 
+class UnknownCalibration(NotFound):
+    """No calibration of that id."""
+
+    code, title = "unknown_calibration", "There is no such calibration"
+
+
+class UnknownJob(NotFound):
+    """No job of that id."""
+
+    code, title = "unknown_job", "There is no such job"
+
+
 class WrongTask(CandorError):
     """The model serves another task."""
 
@@ -154,6 +170,18 @@ class Conflict(CandorError):
     """The same idempotency key with another request, or with one that is still running."""
 
     code, status, title = "conflict", 409, "The request contradicts an earlier one"
+
+
+class CalibrationMisfit(CandorError):
+    """The calibration was made for a model version that is not installed here, or for another display threshold."""
+
+    code, status, title = "calibration_misfit", 409, "The calibration does not fit"
+
+
+class NothingToRollBack(CandorError):
+    """No calibration was promoted for this model version, so that none can be taken back."""
+
+    code, status, title = "nothing_to_roll_back", 409, "There is nothing to roll back"
 
 
 class UnsafeArtifact(CandorError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,6 +20,8 @@ from store import dialects, schema
 from store.dialects import Synchronous
 from store.tables import drafts, idempotency, uploads
 from store.writer import Writer
+
+T = TypeVar("T")
 
 KEPT = timedelta(hours=24)  # how long an idempotency key answers
 FOUND_PER_ITEM = 16  # most stored drafts that `find` returns for one item's bytes
@@ -84,7 +86,7 @@ class Store:
         Raises:
             UnknownDraft: there is none of that id.
         """
-        found = await self._read(sa.select(drafts).where(drafts.c.id == draft_id))
+        found = await self.read(sa.select(drafts).where(drafts.c.id == draft_id))
         if not found:
             raise UnknownDraft(f"there is no draft {draft_id!r}")
         return _draft(found[0])
@@ -99,7 +101,7 @@ class Store:
         for start in range(0, len(wanted), _FIND_AT_ONCE):
             some = wanted[start : start + _FIND_AT_ONCE]
             values = {"model_version": model_version, "calibration": calibration, **{f"sha_{n}": sha for n, sha in enumerate(some)}}
-            for row in await self._read(_newest(len(some), calibration is not None), values):
+            for row in await self.read(_newest(len(some), calibration is not None), values):
                 found.setdefault(row.media_sha256, []).append(_draft(row))
         for of_item in found.values():
             of_item.sort(key=lambda draft: (draft.created_at, draft.id), reverse=True)
@@ -118,8 +120,7 @@ class Store:
         async def work(connection: AsyncConnection) -> sa.Row[Any] | None:
             return await _claim(connection, key, fingerprint, self._clock(), abandoned_after)
 
-        with _refusals():
-            earlier = await self._writer.run(work)
+        earlier = await self.run(work)
         if earlier is None:
             return None
         if earlier.fingerprint != fingerprint:
@@ -131,16 +132,16 @@ class Store:
     async def keep(self, key: str, status: int, body: bytes) -> None:
         """Keep the reply to a claimed key, to be replayed for 24 hours."""
         values = {"status": status, "body": body, "expires_at": self._clock() + KEPT}
-        await self._execute(sa.update(idempotency).where(*_running(key)).values(values))
+        await self.execute(sa.update(idempotency).where(*_running(key)).values(values))
 
     async def release(self, key: str) -> None:
         """Free a claimed key: its request failed in a way that a retry may mend."""
-        await self._execute(sa.delete(idempotency).where(*_running(key)))
+        await self.execute(sa.delete(idempotency).where(*_running(key)))
 
     async def add_upload(self, upload_id: str, sha256: str, size: int) -> None:
         """Record that an upload is the blob of this SHA-256; `Blobs` calls it when the file is safe."""
         values = {"id": upload_id, "sha256": sha256, "bytes": size, "created_at": self._clock()}
-        await self._execute(sa.insert(uploads).values(values))
+        await self.execute(sa.insert(uploads).values(values))
 
     async def upload_sha256(self, upload_id: str) -> str:
         """Return the SHA-256 of an upload.
@@ -148,7 +149,7 @@ class Store:
         Raises:
             UnknownUpload: there is none of that id.
         """
-        found = await self._read(sa.select(uploads.c.sha256).where(uploads.c.id == upload_id))
+        found = await self.read(sa.select(uploads.c.sha256).where(uploads.c.id == upload_id))
         if not found:
             raise UnknownUpload(f"there is no upload {upload_id!r}")
         return str(found[0].sha256)
@@ -159,24 +160,40 @@ class Store:
         Raises:
             StorageUnavailable: the database can't be read, or has no tables.
         """
-        await self._read(sa.select(drafts.c.id).limit(1))
+        await self.read(sa.select(drafts.c.id).limit(1))
 
     async def close(self) -> None:
         """Write what waits and close the connections."""
         await self._writer.close()
         await self._engine.dispose()
 
-    async def _read(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+    async def read(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+        """Return the rows of a SELECT: what the other parts of the store are made of."""
         with _refusals():
             async with self._engine.connect() as connection:
                 return (await connection.execute(statement, values)).all()
 
-    async def _execute(self, statement: sa.Executable) -> None:
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
+    async def execute(self, statement: sa.Executable) -> int:
+        """Write in a transaction; it is committed when this returns how many rows it touched.
 
+        Raises:
+            Conflict: a row of the same key is stored, or the table takes no such change.
+        """
+
+        async def work(connection: AsyncConnection) -> int:
+            result: sa.CursorResult[Any] = await connection.execute(statement)  # type: ignore[assignment]
+            return result.rowcount
+
+        return await self.run(work)
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do work in a transaction; it is committed when this returns its result. It may be done twice, the first time undone.
+
+        Raises:
+            Conflict: as for `execute`.
+        """
         with _refusals():
-            await self._writer.run(work)
+            return await self._writer.run(work)
 
 
 @contextmanager

@@ -72,3 +72,73 @@ uploads = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
+
+# Every calibration record that was made or imported here, or is named by the configuration. Append-only.
+calibrations = sa.Table(
+    "calibrations",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("record", sa.JSON, nullable=False),
+    sa.Column("origin", sa.String, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("ix_calibrations_newest", "model_version", "created_at", "id"),
+)
+
+# What was done with calibrations: promoted, rolled_back, alarm, cleared. The newest of the first two says what is in force for a
+# version; a null calibration there is the configuration's own. Append-only.
+calibration_events = sa.Table(
+    "calibration_events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("calibration", sa.String),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_calibration_events_version", "model_version", "id"),
+)
+
+# Labels of drafts that turned out right or wrong, with the stream that each came by. Append-only.
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("draft", sa.String, nullable=False),
+    sa.Column("label_index", sa.Integer, nullable=False),
+    sa.Column("stream", sa.String, nullable=False),
+    sa.Column("propensity", sa.Double, nullable=False),
+    sa.Column("event", sa.String, nullable=False),  # label, no_edit or segment
+    sa.Column("confidence", sa.Double),
+    sa.Column("calibration", sa.String),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("cluster", sa.String, nullable=False),
+    sa.Column("features", sa.JSON, nullable=False),
+    sa.Column("correct", sa.Boolean, nullable=False),
+    sa.Column("reviewer", sa.String),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("draft", "label_index", "event", "stream", "source", name="uq_outcomes_once"),
+    sa.Index("ix_outcomes_version", "model_version", "created_at", "id"),
+)
+
+# Long work: one row per job, brought up to date as it goes.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),  # queued, running, done, failed or cancelled
+    sa.Column("progress", sa.Double, nullable=False),  # 0 to 1
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON),
+    sa.Column("error", sa.JSON),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("heartbeat_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Index("ix_jobs_state", "state", "created_at"),
+)
