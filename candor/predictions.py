@@ -49,7 +49,11 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One displayed word with its times in seconds from the start of the audio."""
+    """One displayed word with its times in seconds from the start of the audio.
+
+    The figures are those of the word's own tokens, without the punctuation that joined it. A family that does not know one of the
+    later ones leaves it out: calibration then takes it as saying nothing.
+    """
 
     text: str
     start: float
@@ -57,6 +61,9 @@ class Word:
     score: float  # the least token probability of the word
     logit: float  # its log-odds, from the token log-probabilities, unclipped
     mean_probability: float  # what openai-whisper calls `probability`
+    tokens: int = 1
+    mean_logprob: float | None = None  # mean log-probability of the tokens: the logarithm of their geometric mean
+    entropy: float | None = None  # mean entropy of the distributions that the tokens were taken from, in nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class Segment:
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
+    temperature: float = 0.0  # of decoding: above 0 where the family fell back to sampling
 
 
 @dataclass(frozen=True, slots=True)
