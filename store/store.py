@@ -181,7 +181,7 @@ class Store:
         """
 
         async def work(connection: AsyncConnection) -> int:
-            result: sa.CursorResult[Any] = await connection.execute(statement)  # type: ignore[assignment]
+            result: sa.CursorResult[Any] = await connection.execute(statement)
             return result.rowcount
 
         return await self.run(work)

@@ -1,0 +1,136 @@
+"""Outcomes in the store: labels of drafts that turned out right or wrong, with the stream that each came by. Rows are only added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from candor.drafts import Draft, Timings
+from candor.ids import new_id
+from candor.predictions import Task
+from store.store import Store
+from store.tables import drafts, outcomes
+
+Event: TypeAlias = Literal["label", "no_edit", "segment"]
+Added: TypeAlias = Literal["stored", "already", "conflict"]
+_AT_ONCE = 400  # parameters of one SELECT
+_UNSET = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One label that was judged. `source` is the platform's own id of the event that told the truth; `cluster` the item's bytes."""
+
+    draft: str
+    label_index: int
+    stream: str
+    propensity: float
+    event: Event
+    confidence: float | None  # as it was shown; None where none was
+    calibration: str | None  # behind that confidence
+    model_version: str
+    task: Task
+    cluster: str
+    features: Mapping[str, Any]  # at least `logit`, the log-odds of the raw score, and `label`
+    correct: bool
+    source: str
+    reviewer: str | None = None
+    created_at: datetime = _UNSET  # of the arrival; `add` sets it
+    id: str = ""  # `add` sets it
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Outcomes:
+    """The outcomes of one store."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def drafts(self, ids: Sequence[str]) -> dict[str, Draft]:
+        """Return the stored drafts of these ids; those that don't exist are absent."""
+        found: dict[str, Draft] = {}
+        wanted = list(dict.fromkeys(ids))
+        for start in range(0, len(wanted), _AT_ONCE):
+            for row in await self._store.read(sa.select(drafts).where(drafts.c.id.in_(wanted[start : start + _AT_ONCE]))):
+                values = dict(row._mapping)
+                found[row.id] = Draft(**{**values, "timings": Timings(**values["timings"])})
+        return found
+
+    async def add(self, groups: Sequence[Sequence[Outcome]]) -> list[Added]:
+        """Store groups of outcomes, each the labels of one draft judged by one source event; all are committed when this returns.
+
+        A group that came before is left as it is (`already`); one that contradicts what the same event said before of the same draft
+        is not stored (`conflict`). An event that judged no label leaves nothing to remember.
+        """
+
+        async def work(connection: AsyncConnection) -> list[Added]:
+            known = await _known(connection, sorted({one.draft for group in groups for one in group}))
+            answers: list[Added] = []
+            rows: list[dict[str, Any]] = []
+            now = self._clock()  # in the transaction, so that times follow commits
+            for group in groups:
+                answer, new = _compare(group, known)
+                answers.append(answer)
+                arrival = now + timedelta(microseconds=len(answers))  # in the order of the request
+                rows += [asdict(replace(one, id=new_id("out"), created_at=arrival)) for one in new]
+            if rows:
+                await connection.execute(sa.insert(outcomes), rows)
+            return answers
+
+        return await self._store.run(work)
+
+    async def of_version(
+        self, model_version: str, streams: Sequence[str], *, calibration: str | None = None, after: datetime | None = None
+    ) -> list[Outcome]:
+        """Return the `label` outcomes of one model version in order of arrival.
+
+        Args:
+            model_version: `name@sha256:<hex>`.
+            streams: Only what came by these.
+            calibration: Only confidences that this calibration gave; None: whatever was shown.
+            after: Only what arrived later.
+        """
+        wanted = [
+            outcomes.c.model_version == model_version,
+            outcomes.c.event == "label",
+            outcomes.c.stream.in_(list(streams)),
+        ]
+        if calibration is not None:
+            wanted.append(outcomes.c.calibration == calibration)
+        if after is not None:
+            wanted.append(outcomes.c.created_at > after)
+        ordered = sa.select(outcomes).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)
+        return [Outcome(**row._mapping) for row in await self._store.read(ordered)]
+
+
+_Told: TypeAlias = tuple[str, int, str, bool]  # stream, label_index, event, correct
+
+
+async def _known(connection: AsyncConnection, ids: Sequence[str]) -> dict[tuple[str, str], set[_Told]]:
+    """Return what is stored of these drafts, by draft and source event."""
+    found: dict[tuple[str, str], set[_Told]] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        chosen = sa.select(outcomes).where(outcomes.c.draft.in_(ids[start : start + _AT_ONCE]))
+        for row in (await connection.execute(chosen)).all():
+            found.setdefault((row.draft, row.source), set()).add((row.stream, row.label_index, row.event, row.correct))
+    return found
+
+
+def _compare(group: Sequence[Outcome], known: dict[tuple[str, str], set[_Told]]) -> tuple[Added, Sequence[Outcome]]:
+    """Return what becomes of a group and the rows to insert; `known` learns of them."""
+    told = {(one.stream, one.label_index, one.event, one.correct) for one in group}
+    for key in {(one.draft, one.source) for one in group}:
+        earlier = known.get(key)
+        if earlier is not None:
+            return ("already" if earlier == told else "conflict"), ()
+        known[key] = told
+    return "stored", group
