@@ -6,6 +6,7 @@ the column's neutral value. A feature that is the same in all rows gets no weigh
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -65,7 +66,7 @@ def word_features(transcript: Transcript) -> Floats:
     rows = np.empty((len(words), len(_WORD)))
     if not words:
         return rows
-    own = np.array([_of_word(word) for word in words], np.float64)  # None becomes NaN
+    own = _of_words(words)
     rows[:, :4] = own[:, :4]
     rows[1:, 4], rows[0, 4] = own[:-1, 0], own[0, 0]
     rows[:-1, 5], rows[-1, 5] = own[1:, 0], own[-1, 0]
@@ -103,10 +104,15 @@ def segment_features(transcript: Transcript, words: Floats) -> Floats:
     return _held(rows, _SEGMENT_BOUNDS)
 
 
-def _of_word(word: Word) -> tuple[float | None, ...]:
-    text = word.text.strip()
-    pace = (word.end - word.start) / (len(text) or 1)
-    return word.logit, word.mean_logprob, word.entropy, word.tokens, pace, _digit(text) is not None
+def _of_words(words: Sequence[Word]) -> Floats:
+    """The figures of each word alone, (w, 6); NaN where the family gives none. One flat list: NumPy is slow to read nested ones."""
+    found: list[float] = []
+    for word in words:
+        text = word.text.strip()
+        mean = math.nan if word.mean_logprob is None else word.mean_logprob
+        entropy = math.nan if word.entropy is None else word.entropy
+        found += (word.logit, mean, entropy, word.tokens, (word.end - word.start) / (len(text) or 1), _digit(text) is not None)
+    return np.array(found, np.float64).reshape(len(words), 6)
 
 
 def _of_windows(segments: Sequence[Segment]) -> Floats:

@@ -137,6 +137,9 @@ class Pass:
                 score=1 / (1 + math.exp(-word.odds)) if word.odds > 0 else math.exp(word.odds) / (1 + math.exp(word.odds)),
                 logit=word.odds,
                 mean_probability=word.mean_probability,
+                tokens=word.own,
+                mean_logprob=word.mean_logprob,
+                entropy=word.entropy,
             )
             for word in stretch.words
         )

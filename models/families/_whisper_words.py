@@ -36,6 +36,9 @@ class Spoken:
     end: float
     odds: float  # the least log-odds of its own tokens
     mean_probability: float
+    own: int = 1  # how many tokens it had before punctuation joined it: those that the figures are of
+    mean_logprob: float = 0.0
+    entropy: float | None = None  # mean over its own tokens, nats
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ def warping() -> Callable[[Floats], tuple[Any, Any]]:
     return compiled
 
 
-def words_of(text: Sequence[int], odds: Floats, attention: Floats, tokenizer: Any) -> list[Spoken]:
+def words_of(text: Sequence[int], odds: Floats, attention: Floats, tokenizer: Any, entropy: Floats | None = None) -> list[Spoken]:
     """Split text tokens into words and place them in time.
 
     Args:
@@ -67,6 +70,7 @@ def words_of(text: Sequence[int], odds: Floats, attention: Floats, tokenizer: An
         odds: their log-odds (n,).
         attention: where each was heard (n + 1, steps).
         tokenizer: a `whisper.tokenizer.Tokenizer` of the language.
+        entropy: that of the distribution which each token was taken from, in nats (n,).
     """
     words, parts = tokenizer.split_to_word_tokens([*text, tokenizer.eot])
     if len(parts) <= 1:
@@ -74,7 +78,7 @@ def words_of(text: Sequence[int], odds: Floats, attention: Floats, tokenizer: An
     places, steps = warping()(-attention)
     begins = np.asarray(steps)[np.diff(np.asarray(places), prepend=-1) > 0] / STEPS_PER_SECOND
     edges = np.concatenate([[0], np.cumsum([len(part) for part in parts[:-1]])])
-    probabilities = 1 / (1 + np.exp(-odds))
+    probabilities, logprobs = 1 / (1 + np.exp(-odds)), -np.logaddexp(0, -odds)
     return [
         Spoken(
             text=words[i],
@@ -83,6 +87,9 @@ def words_of(text: Sequence[int], odds: Floats, attention: Floats, tokenizer: An
             end=float(begins[edges[i + 1]]),
             odds=float(odds[edges[i] : edges[i + 1]].min()),
             mean_probability=float(probabilities[edges[i] : edges[i + 1]].mean()),
+            own=len(parts[i]),
+            mean_logprob=float(logprobs[edges[i] : edges[i + 1]].mean()),
+            entropy=None if entropy is None else float(entropy[edges[i] : edges[i + 1]].mean()),
         )
         for i in range(len(parts) - 1)
     ]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import mean
 from typing import Any
 
 import pytest
+import torch
+from whisper.audio import log_mel_spectrogram, pad_or_trim
+from whisper.tokenizer import get_tokenizer
 
 from candor.conformance import differences, predict
 from candor.families import LoadedModel
 from candor.predictions import Transcript, Word
 from models.catalog import Installed
-from tests.integration.models.speech import Utterance, clip, transcribed_alone, utterances
+from tests.integration.models.speech import Utterance, clip, decoded, reference, transcribed_alone, utterances
 
 NAME = "whisper-tiny.en"
 COUNT = 20
@@ -83,6 +87,9 @@ def test_a_batch_changes_nothing(model: LoadedModel, spoken: list[Utterance], ba
     for ours, alone in zip(batched[::5], transcribe(model, [one.data for one in spoken[::5]], batch=1), strict=True):
         assert differences(ours, alone) == ""
         assert len(words(ours)) == len(words(alone))
+        for word, other in zip(words(ours), words(alone), strict=True):
+            assert word.tokens == other.tokens
+            assert word.mean_logprob == pytest.approx(other.mean_logprob, abs=2e-3)
 
 
 def test_the_sample_clip_is_that_of_openai_whisper(model: LoadedModel, installed: Callable[[str], Installed]) -> None:
@@ -91,3 +98,26 @@ def test_the_sample_clip_is_that_of_openai_whisper(model: LoadedModel, installed
     assert "ask not what your country can do for you" in ours.text
     assert_same_text(ours, theirs)
     assert_same_words(ours, theirs)
+
+
+def test_the_figures_of_words_are_those_of_the_logits_of_openai_whisper(model: LoadedModel, installed: Callable[[str], Installed]) -> None:
+    ours = words(transcribe(model, [clip()], batch=1)[0])
+    tokenizer = get_tokenizer(multilingual=False)
+    theirs = transcribed_alone(installed(NAME), clip())
+    text = [token for segment in theirs["segments"] for token in segment["tokens"] if token < tokenizer.eot]
+    mel = pad_or_trim(log_mel_spectrogram(decoded(clip()), padding=480_000), 3000)
+    begin = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+    with torch.inference_mode():
+        logits = reference(installed(NAME).folder)(mel[None], torch.tensor([[*begin, *text]]))[0]
+    said = torch.distributions.Categorical(logits=logits[len(begin) - 1 : -1, : tokenizer.eot].double())
+    logprobs = said.log_prob(torch.tensor(text)).tolist()
+    spoken, parts = tokenizer.split_to_word_tokens([*text, tokenizer.eot])
+    place = 0
+    for word, part in zip(spoken[:-1], parts[:-1], strict=True):
+        own = slice(place, place := place + len(part))
+        if word.strip() not in {",", "."}:  # punctuation that joins a word leaves it its figures
+            found = ours.pop(0)
+            assert found.text.strip(",.") == word.strip()
+            assert found.tokens == len(part)
+            assert found.mean_logprob == pytest.approx(mean(logprobs[own]), abs=2e-3)
+    assert ours == []

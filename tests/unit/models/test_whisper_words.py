@@ -38,10 +38,11 @@ def test_punctuation_joins_its_neighbor() -> None:
 
 
 def test_joined_punctuation_leaves_the_word_its_probability() -> None:
-    words = [Spoken(" one", 1, 0.0, 0.4, 2.0, 0.9), Spoken(".", 1, 0.4, 0.5, -3.0, 0.1)]
-    whole = stretch(2, 0.0, 0.5)
+    words = [Spoken(" one", 2, 0.0, 0.4, 2.0, 0.9, 2, -0.1, 0.4), Spoken(".", 1, 0.4, 0.5, -3.0, 0.1, 1, -2.3, 3.0)]
+    whole = stretch(3, 0.0, 0.5)
     place([whole], words, 0.0, 0.0)
-    assert [(word.odds, word.mean_probability) for word in whole.words] == [(2.0, 0.9)]
+    assert [(word.odds, word.mean_probability, word.mean_logprob, word.entropy) for word in whole.words] == [(2.0, 0.9, -0.1, 0.4)]
+    assert [(word.tokens, word.own) for word in whole.words] == [(3, 2)]
 
 
 def test_a_word_that_has_the_pause_before_it_is_trimmed() -> None:
