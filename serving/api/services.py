@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from fastapi import Request
 
+from serving.calibrations.service import CalibrationService
+from serving.composition import read_calibrations
 from serving.config import Settings
+from serving.loading import build_catalog
 from serving.requests import Drafter
 from store import Blobs, Store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Services:
     """The use cases and the store behind the routes."""
 
@@ -19,6 +23,11 @@ class Services:
     drafter: Drafter
     store: Store
     blobs: Blobs
+
+    @cached_property
+    def calibrations(self) -> CalibrationService:
+        """The use cases of the calibrations, which only the control part asks for."""
+        return CalibrationService(self.store, build_catalog(self.settings), read_calibrations(self.settings))
 
 
 def services_of(request: Request) -> Services:

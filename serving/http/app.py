@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from candor import __version__
 from candor.errors import CandorError
 from candor.predictions import TASKS, Task
+from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
 from serving.api.schemas import DraftsRequest
 from serving.api.services import Services
@@ -32,7 +33,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
         start: makes the services when the application starts, and ends them when it stops.
         body_bytes: the largest request body.
         tasks: whose own drafting routes are served.
-        control: serve everything else too: `/v1/drafts`, models, uploads, health, documentation.
+        control: serve everything else too: `/v1/drafts`, calibrations, models, uploads, health, documentation.
         echo_id: put the request's id on the answer; Ray Serve does so itself.
     """
 
@@ -52,7 +53,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     for task in tasks:
         app.include_router(drafts_router(task))
     if control:
-        for router in (drafts_router(None), stored_router(), uploads_router(), system_router()):
+        for router in (drafts_router(None), stored_router(), uploads_router(), calibrations_router(), system_router()):
             app.include_router(router)
         _describe(app)
     return app
