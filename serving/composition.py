@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from calibration.apply import misfit
 from calibration.record import CalibrationRecord, load
 from candor.families import LoadedModel
 from candor.predictions import Task
 from models.catalog import Catalog
 from serving import metrics
 from serving.batching import BatchReport
+from serving.calibrations.book import Book
 from serving.config import Settings
 from serving.drafting import LocalDrafter, Sources
 from serving.engine import Engine
@@ -23,6 +23,7 @@ from serving.media import MediaFetcher
 from serving.requests import Drafter
 from serving.routing import Router
 from store import Blobs, Store, open_store
+from store.calibrations import Calibrations
 
 _log = structlog.get_logger(__name__)
 
@@ -61,14 +62,16 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
 
     Raises:
         InvalidRequest: a calibration can't be read.
+        StorageUnavailable: the database can't be used.
     """
     catalog = build_catalog(settings)
-    calibrations = read_calibrations(settings)
+    configured = read_calibrations(settings)
+    book = await _opened_book(store, configured)
     async with AsyncExitStack() as stack:
         fetcher = MediaFetcher(settings.media, settings.limits.item_bytes)
         stack.push_async_callback(fetcher.close)
         sources = Sources(store, blobs, fetcher)
-        drafters = {task: _drafter(settings, task, catalog, sources, calibrations) for task in tasks}
+        drafters = {task: _drafter(settings, task, catalog, sources, book) for task in tasks}
         warming = []
         for drafter in drafters.values():
             stack.push_async_callback(drafter.close)
@@ -95,16 +98,23 @@ def read_calibrations(settings: Settings) -> dict[str, CalibrationRecord]:
     return {name: load(model.calibration) for name, model in settings.models.items() if model.calibration is not None}
 
 
-def _drafter(
-    settings: Settings, task: Task, catalog: Catalog, sources: Sources, calibrations: Mapping[str, CalibrationRecord]
-) -> LocalDrafter:
+async def _opened_book(store: Store, configured: Mapping[str, CalibrationRecord]) -> Book:
+    """Store the configuration's records, so that every calibration that a draft was shown with can be looked up, and read what is so."""
+    calibrations = Calibrations(store)
+    for record in configured.values():
+        await calibrations.add(record.as_json(), "configuration")
+    book = Book(calibrations, configured)
+    await book.read()
+    return book
+
+
+def _drafter(settings: Settings, task: Task, catalog: Catalog, sources: Sources, book: Book) -> LocalDrafter:
     how = engine_settings(settings, task)
 
     def load_model(version: str) -> LoadedModel:
         installed = catalog.resolve(version, task)
-        record = calibrations.get(installed.manifest.name)
-        if record is not None and (reason := misfit(record, version, installed.manifest.display_threshold)):
-            _log.warning("calibration_not_applied", calibration=record.id, reason=reason)
+        if passed_over := book.passed_over(installed.manifest):
+            _log.warning("calibration_not_applied", calibration=passed_over[0], reason=passed_over[1])
         return load_version(installed, how)
 
     def report(_version: str, done: BatchReport) -> None:
@@ -118,5 +128,5 @@ def _drafter(
         sources,
         settings.limits,
         settings.server.request_seconds,
-        calibrations,
+        book,
     )

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
 
-from calibration.apply import apply, misfit
-from calibration.record import CalibrationRecord
+from calibration.apply import apply
 from candor.confidences import UNCALIBRATED
 from candor.drafts import Draft, Timings
 from candor.errors import CandorError, DeadlineExceeded, InvalidRequest, MediaTooLarge, ModelUnavailable, NoItems, NotReady, TooManyItems
@@ -28,6 +27,7 @@ from candor.tasks import SPECS, Rendering, render
 from models.catalog import Catalog
 from serving import metrics
 from serving.admission import Admission
+from serving.calibrations.book import Book, InForce
 from serving.config import LimitSettings
 from serving.engine import Engine
 from serving.media import MediaFetcher
@@ -73,7 +73,7 @@ class _Passage:
 
     request: DraftRequest
     manifest: Manifest
-    record: CalibrationRecord | None
+    calibration: InForce
     deadline: float  # on the event loop's clock
 
 
@@ -89,9 +89,9 @@ class LocalDrafter:
         sources: Sources,
         limits: LimitSettings,
         request_seconds: float,
-        calibrations: Mapping[str, CalibrationRecord],
+        book: Book,
     ) -> None:
-        """`calibrations` are by model name; one that was made for another version, or threshold, is not applied."""
+        """`book` says which calibration is in force."""
         self.task = task
         self._default = default_model
         self._catalog = catalog
@@ -99,7 +99,7 @@ class LocalDrafter:
         self._sources = sources
         self._limits = limits
         self._request_seconds = request_seconds
-        self._calibrations = calibrations
+        self._book = book
         self._admission = Admission(limits.queued_items, limits.queued_bytes)
         self._room = Room(limits.queued_bytes)
         self._warming = False
@@ -115,13 +115,16 @@ class LocalDrafter:
             raise InvalidRequest(f"this address drafts {self.task}; the request asks for {request.task}")
         manifest = self._resolve(request.model or self._default)
         seconds = min(request.timeout or self._request_seconds, self._request_seconds)
-        passage = _Passage(request, manifest, self._record(manifest), asyncio.get_running_loop().time() + seconds)
+        deadline = asyncio.get_running_loop().time() + seconds
+        await self._book.refresh()
+        passage = _Passage(request, manifest, self._book.current(manifest), deadline)
         size = sum(len(item.media.data or b"") for item in request.items)
         with self._admission.admit(len(request.items), size), metrics.held(self.task, len(request.items)):
             return await self._draft(passage)
 
     async def models(self) -> list[ModelStatus]:
         """Return the models of this task."""
+        await self._book.refresh()
         return [self._status(name) for name, entry in self._catalog.entries.items() if entry.task == self.task]
 
     async def warm(self) -> None:
@@ -163,10 +166,6 @@ class LocalDrafter:
         if self._is_default(name) and self._not_installed:
             return "failed", self._not_installed
         return "available", "it is not installed yet"
-
-    def _record(self, manifest: Manifest) -> CalibrationRecord | None:
-        record = self._calibrations.get(manifest.name)
-        return None if record is None or misfit(record, manifest.version, manifest.display_threshold) else record
 
     async def _draft(self, passage: _Passage) -> DraftResult:
         """Items whose bytes are at hand go together; each one that is fetched goes on its own, as it comes."""
@@ -210,10 +209,9 @@ class LocalDrafter:
         return await self._answers(await asyncio.gather(*(self._get(item, passage) for item in items)), passage)
 
     async def _answers(self, got: Sequence[_Got], passage: _Passage) -> list[_Answer]:
-        calibration = passage.record.id if passage.record else None
         stored: dict[str, list[Draft]] = {}
         if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None]):
-            stored = await self._sources.store.find(passage.manifest.version, calibration, known)
+            stored = await self._sources.store.find(passage.manifest.version, passage.calibration.calibration, known)
         return list(await asyncio.gather(*(self._one(one, stored.get(one.sha256, []), passage) for one in got)))
 
     async def _get(self, item: Item, passage: _Passage) -> _Got:
@@ -265,7 +263,7 @@ class LocalDrafter:
         return _Answer(ItemResult(item.id, self._made(got, passage, prediction, replace(timings, fetch=got.seconds))), new=True)
 
     def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
-        manifest, record, draft_id = passage.manifest, passage.record, new_id("drf")
+        manifest, record, draft_id = passage.manifest, passage.calibration.record, new_id("drf")
         confidences = apply(record, prediction, manifest.version, manifest.display_threshold) if record else UNCALIBRATED
         payload = render(self.task, prediction, confidences, Rendering(draft_id, manifest.labels, manifest.display_threshold))
         return Draft(
@@ -286,7 +284,7 @@ class LocalDrafter:
     def _status(self, name: str) -> ModelStatus:
         entry = self._catalog.entry(name)
         found = self._catalog.installed(name)
-        record = self._record(found.manifest) if found else None
+        calibration = self._book.current(found.manifest) if found else InForce(None)
         state, detail = self._engine.state(found.manifest.version) if found else self._absent(name)
         return ModelStatus(
             name=name,
@@ -294,8 +292,8 @@ class LocalDrafter:
             task=entry.task,
             family=entry.family,
             aliases=entry.aliases,
-            confidence_status=record.status if record else "uncalibrated",
-            calibration=record.id if record else None,
+            confidence_status=calibration.status,
+            calibration=calibration.calibration,
             state=state,
             detail=detail,
             default=self._is_default(name),

@@ -113,10 +113,10 @@ def _add_report(router: APIRouter) -> None:
         form: Annotated[Form, Query(alias="format")] = "html",
         plot: Annotated[str, Query(max_length=64, description="Which plot, for `svg` and `png`.")] = "reliability",
     ) -> Response:
-        stored = (await _service(request).get(calibration_id)).stored
+        kept = await _service(request).get(calibration_id)
         if form == "json":
-            return JSONResponse(dict(stored.record))
-        content, media_type = await asyncio.to_thread(_drawn, CalibrationRecord.from_json(stored.record), form, plot)
+            return JSONResponse(dict(kept.stored.record))
+        content, media_type = await asyncio.to_thread(_drawn, kept.record, form, plot)
         return Response(content, media_type=media_type, headers=_PAGE_HEADERS)
 
 

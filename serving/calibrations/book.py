@@ -94,11 +94,19 @@ class Book:
 
         A record that does not fit the version (`unfit`) is never applied.
         """
-        chosen, since = self._standing.chosen.get(manifest.version, (None, None))
-        record = self._configured.get(manifest.name) if chosen is None else self._records.get(chosen)
+        record, since = self._chosen(manifest)
         if record is None or unfit(record, manifest):
             return InForce(None, since=since)
         return InForce(record, self._standing.alarms.get((manifest.version, record.id)), since)
+
+    def passed_over(self, manifest: Manifest) -> tuple[str, str] | None:
+        """Return the calibration that is named for a version and not applied, and why; None where it is, or none is named."""
+        record, _ = self._chosen(manifest)
+        return (record.id, reason) if record and (reason := unfit(record, manifest)) else None
+
+    def _chosen(self, manifest: Manifest) -> tuple[CalibrationRecord | None, datetime | None]:
+        chosen, since = self._standing.chosen.get(manifest.version, (None, None))
+        return (self._configured.get(manifest.name) if chosen is None else self._records.get(chosen)), since
 
 
 def unfit(record: CalibrationRecord, manifest: Manifest) -> str:

@@ -29,6 +29,15 @@ class Kept:
     in_force: bool
     misfit: str
 
+    @property
+    def record(self) -> CalibrationRecord:
+        """The record, held against its id.
+
+        Raises:
+            InvalidRequest: it is of another release, whose records this one can't read.
+        """
+        return CalibrationRecord.from_json(self.stored.record)
+
 
 @dataclass(frozen=True, slots=True)
 class VersionCalibration:
