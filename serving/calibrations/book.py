@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,11 +52,14 @@ class InForce:
 
 
 class Book:
-    """What is in force, by model version. `configured` are the configuration's calibrations, by model name."""
+    """What is in force, by model version. `configured` are the configuration's calibrations, by model name; `clock` counts seconds."""
 
-    def __init__(self, calibrations: Calibrations, configured: Mapping[str, CalibrationRecord]) -> None:
+    def __init__(
+        self, calibrations: Calibrations, configured: Mapping[str, CalibrationRecord], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._calibrations = calibrations
         self._configured = configured
+        self._clock = clock
         self._standing = Standing()
         self._records: dict[str, CalibrationRecord | None] = {}  # None: it is not there, or can't be used
         self._read_at = float("-inf")
@@ -77,10 +80,10 @@ class Book:
 
     async def refresh(self) -> None:
         """Read again where the last time is long enough ago; where the database can't be read, what was known stays in force."""
-        if time.monotonic() - self._read_at < FRESH_SECONDS:
+        if self._clock() - self._read_at < FRESH_SECONDS:
             return
         async with self._lock:  # who comes meanwhile waits for this one
-            now = time.monotonic()
+            now = self._clock()
             if now - self._read_at < FRESH_SECONDS:
                 return
             try:
