@@ -1,0 +1,149 @@
+"""The use case behind `POST /v1/outcomes`: truths in, judged labels stored, monitors brought up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from calibration.streams import Stream, permitted
+from candor.drafts import Draft
+from candor.errors import CandorError, Conflict, InvalidRequest, StorageUnavailable, UnknownDraft
+from models.catalog import Catalog
+from serving.calibrations.judging import JudgedLabel, Truth, judge
+from serving.calibrations.watch import watch
+from store import Store
+from store.outcomes import Added, Outcome, Outcomes
+
+_log = structlog.get_logger(__name__)
+
+SAMPLED: tuple[Stream, ...] = ("blind", "audit")  # drawn by chance: without the chance they can't be weighted
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the platform says of one draft. `error` is set where the entry's words are wrong: it is answered in its place."""
+
+    draft: str
+    source: str
+    stream: Stream = "review"
+    truth: Truth | None = None
+    propensity: float | None = None
+    reviewer: str | None = None
+    error: CandorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One entry of the answer: how many labels of the draft count, and how many of them are right; or what is wrong."""
+
+    draft: str
+    source: str
+    stored: bool = False  # False: it was stored before
+    labels: int = 0
+    correct: int = 0
+    error: CandorError | None = None
+
+
+class Intake:
+    """Takes outcomes in, for one store."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self._store = store
+        self._outcomes = Outcomes(store)
+        self._catalog = catalog
+        self._watching = asyncio.Lock()  # so that one alarm is raised once
+
+    async def take(self, entries: Sequence[Told]) -> list[Taken]:
+        """Judge and store; one answer per entry, in order. An entry that is wrong fails alone. All others are committed on return.
+
+        Raises:
+            StorageUnavailable: nothing was stored.
+        """
+        drafts = await self._outcomes.drafts([entry.draft for entry in entries])
+        judged = await asyncio.to_thread(lambda: [self._judged(entry, drafts) for entry in entries])
+        groups = [one for one in judged if not isinstance(one, CandorError)]
+        added = iter(await self._outcomes.add(groups))
+        answers = [
+            Taken(entry.draft, entry.source, error=one) if isinstance(one, CandorError) else _taken(entry, one, next(added))
+            for entry, one in zip(entries, judged, strict=True)
+        ]
+        await self._watch([one for one, answer in zip(judged, answers, strict=True) if answer.stored and not isinstance(one, CandorError)])
+        return answers
+
+    def _judged(self, entry: Told, drafts: Mapping[str, Draft]) -> list[Outcome] | CandorError:
+        try:
+            if entry.error is not None:
+                raise entry.error
+            draft = drafts.get(entry.draft)
+            if draft is None:
+                raise UnknownDraft(f"there is no draft {entry.draft!r}")
+            return self._labels(entry, draft)
+        except CandorError as error:
+            return error
+
+    def _labels(self, entry: Told, draft: Draft) -> list[Outcome]:
+        propensity = _propensity(entry)
+        if entry.truth is None:
+            raise InvalidRequest("the entry has no truth")
+        known = () if draft.task == "transcription" else self._catalog.resolve(draft.model_version).manifest.labels
+        return [
+            Outcome(
+                draft=draft.id,
+                label_index=label.position,
+                stream=entry.stream,
+                propensity=propensity,
+                event="label",
+                confidence=label.confidence,
+                calibration=draft.calibration,
+                model_version=draft.model_version,
+                task=draft.task,
+                cluster=draft.media_sha256,
+                features=_features(label),
+                correct=label.correct,
+                source=entry.source,
+                reviewer=entry.reviewer,
+            )
+            for label in judge(draft, entry.truth, known)
+        ]
+
+    async def _watch(self, stored: Sequence[Sequence[Outcome]]) -> None:
+        """Bring the monitors of what was stored up to date. The outcomes are safe: what fails here is made up for by the next ones."""
+        watched = {
+            (one.model_version, one.calibration)
+            for group in stored
+            for one in group
+            if permitted(one.stream) and one.calibration is not None
+        }
+        for version, calibration in sorted(watched):
+            try:
+                async with self._watching:
+                    await watch(self._store, version, calibration)
+            except StorageUnavailable as error:
+                _log.warning("monitor_behind", model_version=version, calibration=calibration, detail=error.detail)
+
+
+def _features(label: JudgedLabel) -> dict[str, Any]:
+    found: dict[str, Any] = {"logit": label.logit, "label": label.label}
+    return found if label.normaliser is None else {**found, "normaliser": list(label.normaliser)}
+
+
+def _propensity(entry: Told) -> float:
+    """Return the chance with which the item was drawn into its stream; 1 where all items go."""
+    if entry.propensity is None:
+        if entry.stream in SAMPLED:
+            raise InvalidRequest(f"`propensity` is missing: stream {entry.stream} is a sample, and each outcome counts by 1 / its chance")
+        return 1.0
+    if not 0 < entry.propensity <= 1:
+        raise InvalidRequest(f"propensity {entry.propensity} is not a chance above 0 and at most 1")
+    return entry.propensity
+
+
+def _taken(entry: Told, labels: Sequence[Outcome], added: Added) -> Taken:
+    if added == "conflict":
+        detail = f"source event {entry.source!r} said something else of draft {entry.draft} before: a correction is a new event"
+        return Taken(entry.draft, entry.source, error=Conflict(detail))
+    return Taken(entry.draft, entry.source, added == "stored", len(labels), sum(one.correct for one in labels))

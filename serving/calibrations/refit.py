@@ -1,0 +1,250 @@
+"""Fit a calibration anew on stored outcomes, measure it on others of them, and say whether it may take the place of the one in force.
+
+Only outcomes of permitted streams are fitted on, each with weight 1 / its chance of being drawn. Items are split by their bytes, as
+`serving.evaluation.rows` splits them: what is measured on was never fitted on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from calibration.alternatives import FitRows, HeldOutRows, alternatives
+from calibration.bands import reliability
+from calibration.fit import Fit, publishable
+from calibration.fit_weighted import fit_temperature_bias_weighted
+from calibration.measure import Bools, log_losses
+from calibration.methods import Method
+from calibration.promotion import Decision, promote
+from calibration.record import CalibrationRecord, item_key
+from calibration.streams import CLIP, PERMITTED, effective_sample_size, require_permitted, weights
+from candor.errors import InvalidRequest
+from candor.manifest import Manifest, canonical_json
+from candor.predictions import Detections, Floats, Task
+from serving.evaluation.evaluate import compared, judged, libraries, now
+from serving.evaluation.rows import EVENTS, SPLIT_RULE, Rows, side
+from store import Store
+from store.outcomes import Outcome, Outcomes
+
+METHOD: Mapping[Task, Method] = {
+    "classification": "top_temperature_bias",
+    "detection": "temperature_bias",
+    "transcription": "word_temperature_bias",
+}
+_RICHER = ("class_temperature_bias", "isotonic", "vector", "word_logistic")  # more parameters than a refit has
+_LINES = (*METHOD.values(),)  # sigmoid(logit / temperature + bias)
+Tell = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A new calibration, and whether it may be promoted: `promotion` says why, as JSON values."""
+
+    record: CalibrationRecord
+    promotion: Mapping[str, Any]
+    better: bool
+
+
+async def fit_outcomes(
+    store: Store, manifest: Manifest, source: Mapping[str, Any], in_force: CalibrationRecord | None, tell: Tell
+) -> Fitted:
+    """Fit on the stored outcomes of one model version.
+
+    Args:
+        store: Where they are.
+        manifest: The model version's.
+        source: `streams` and `after`, as the request has them.
+        in_force: The calibration to compare with; None: the raw score.
+        tell: Is told how far the work is.
+
+    Raises:
+        InvalidRequest: too few outcomes, all right or all wrong, or a temperature outside its bounds.
+    """
+    streams = source.get("streams") or sorted(PERMITTED)
+    require_permitted(streams)
+    after = source.get("after")
+    found = await Outcomes(store).of_version(manifest.version, streams, after=datetime.fromisoformat(after) if after else None)
+    tell(0.3, f"fitting on {len(found):,} outcomes")
+    return await asyncio.to_thread(refit, manifest, found, in_force)
+
+
+def refit(manifest: Manifest, outcomes: Sequence[Outcome], in_force: CalibrationRecord | None) -> Fitted:
+    """Fit, measure and compare; see `fit_outcomes`. `outcomes` are in order of arrival."""
+    require_permitted(one.stream for one in outcomes)
+    if not outcomes:
+        raise InvalidRequest(f"there are no outcomes of the streams asked for of {manifest.version}: POST /v1/outcomes first")
+    labels = _Labels(_alike(last_told(outcomes)))
+    fit_rows, held_out = labels.take(labels.fitted), labels.take(~labels.fitted)
+    fit = publishable(fit_temperature_bias_weighted(fit_rows.logit, fit_rows.correct, fit_rows.weight, fit_rows.cluster))
+    if not len(held_out.logit):
+        raise InvalidRequest("no outcomes are left to measure the calibration on: they come from too few items")
+    record = _measured(manifest, fit, fit_rows, held_out)
+    decision, old = _shadow(manifest, record, in_force, held_out)
+    if decision is None:
+        return Fitted(record, {"decision": "not_compared", "reason": old}, better=False)
+    return Fitted(record, {"decision": "better" if decision.promote else "not_better", "than": old, **decision.as_json()}, decision.promote)
+
+
+def last_told(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return, of each item's bytes, the labels of the draft and event that came last: a correction stands for what it corrects."""
+    chosen = {one.cluster: (one.draft, one.source) for one in outcomes}
+    return [one for one in outcomes if chosen[one.cluster] == (one.draft, one.source)]
+
+
+def _alike(outcomes: list[Outcome]) -> list[Outcome]:
+    """Return, of words, those that the same normaliser judged as most: another one may judge the same words otherwise."""
+    judges = Counter(tuple(one.features.get("normaliser") or ()) for one in outcomes)
+    most = judges.most_common(1)[0][0]
+    return [one for one in outcomes if tuple(one.features.get("normaliser") or ()) == most]
+
+
+class _Labels:
+    """Outcomes as columns (n,)."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes = list(outcomes)
+        self.logit = np.array([float(one.features["logit"]) for one in outcomes], np.float64)
+        self.correct = np.array([one.correct for one in outcomes], np.float64)
+        self.weight = weights([one.propensity for one in outcomes])
+        self.cluster: NDArray[np.str_] = np.array([one.cluster for one in outcomes], np.str_)
+
+    @property
+    def fitted(self) -> Bools:
+        """Which are fitted on: nothing is selected here, so that both sides that are not the test serve."""
+        return np.array([side(cluster) != "test" for cluster in self.cluster.tolist()], np.bool_)
+
+    def take(self, mask: Bools) -> _Labels:
+        """Return the labels where `mask` (n,) is true."""
+        return _Labels([one for one, kept in zip(self.outcomes, mask, strict=True) if kept])
+
+    def evenly(self) -> _Labels:
+        """Return a sample in which all have had the same chance: an item is kept with its weight over the greatest one, by hash."""
+        chance = self.weight / self.weight.max() if len(self.weight) else self.weight
+        return self.take(np.array([_draw(name) for name in self.cluster.tolist()]) < chance)
+
+    def described(self) -> dict[str, Any]:
+        """Return counts, for the record."""
+        return {
+            "rows": len(self.outcomes),
+            "items": len(set(self.cluster.tolist())),
+            "clusters": len(set(self.cluster.tolist())),
+            "streams": dict(sorted(Counter(one.stream for one in self.outcomes).items())),
+            "effective_rows": round(effective_sample_size(self.weight), 1),
+            "greatest_weight": float(self.weight.max()) if len(self.weight) else None,
+        }
+
+
+def _draw(cluster: str) -> float:
+    """A number from 0 to 1 that belongs to a cluster, and not to its side of the split."""
+    return int.from_bytes(hashlib.sha256(f"candor-thin-1:{cluster}".encode()).digest()[:7]) / 2**56
+
+
+def _measured(manifest: Manifest, fit: Fit, fit_rows: _Labels, held_out: _Labels) -> CalibrationRecord:
+    parameters = {"temperature": fit.temperature, "bias": fit.bias}
+    even = held_out.evenly()
+    score = np.asarray(expit(even.logit))
+    confidence = np.asarray(expit(even.logit / fit.temperature + (fit.bias or 0.0)))
+    at = np.arange(len(score))
+    measured = compared(Rows(even.logit, score, even.correct, even.cluster, at, at, confidence=confidence), {})
+    status, reason = judged(int(effective_sample_size(fit_rows.weight)), measured)
+    figures = measured.as_json()
+    even_fit = fit_rows.evenly()
+    return CalibrationRecord(
+        task=manifest.task,
+        method=METHOD[manifest.task],
+        parameters=parameters,
+        model_version=manifest.version,
+        event=EVENTS[manifest.task],
+        data=_data(fit_rows, held_out, even),
+        fit=fit.as_json(),
+        figures={
+            "before": figures.pop("raw"),
+            "after": figures.pop("confidence"),
+            **figures,
+            **_beside(even_fit, even, confidence, METHOD[manifest.task]),
+            "reliability": {"before": reliability(score, even.correct), "after": reliability(confidence, even.correct)},
+        },
+        status=status,
+        reason=reason,
+        created_at=now(),
+        libraries=libraries(),
+        display_threshold=manifest.display_threshold if manifest.task == "detection" else None,
+        normaliser=_normaliser(fit_rows.outcomes[0]),
+        fitted_items=tuple(sorted({item_key(cluster) for cluster in fit_rows.cluster.tolist()})),
+    )
+
+
+def _beside(fit_rows: _Labels, even: _Labels, confidence: Floats, method: str) -> dict[str, Any]:
+    """Return the other methods on the same rows; nothing where the evenly drawn rows can't hold them."""
+    try:
+        fitted = FitRows(fit_rows.logit, np.asarray(expit(fit_rows.logit)), fit_rows.correct)
+        test = HeldOutRows(even.logit, np.asarray(expit(even.logit)), even.correct, even.cluster)
+        return {"methods": alternatives(fitted, test, confidence, method)}
+    except InvalidRequest:
+        return {}
+
+
+def _normaliser(outcome: Outcome) -> dict[str, str] | None:
+    judged_by = outcome.features.get("normaliser")
+    return {"name": judged_by[0], "version": judged_by[1]} if judged_by else None
+
+
+def _data(fit_rows: _Labels, held_out: _Labels, even: _Labels) -> dict[str, Any]:
+    told = [[one.draft, one.label_index, one.stream, one.propensity, one.correct] for part in (fit_rows, held_out) for one in part.outcomes]
+    return {
+        "name": "outcomes",
+        "sha256": hashlib.sha256(canonical_json(sorted(told))).hexdigest(),
+        "split": None,
+        "caveat": (
+            f"outcomes of shown labels, weighted by 1 / their chance of being drawn (at most {CLIP:g}); figures are of held-out ones, "
+            "thinned so that all have the same chance"
+        ),
+        "rule": SPLIT_RULE,
+        "fit": fit_rows.described(),
+        "held_out": held_out.described(),
+        "test": even.described(),
+        "logits_reconstructed": True,  # from figures rounded to six digits
+    }
+
+
+def _shadow(
+    manifest: Manifest, record: CalibrationRecord, in_force: CalibrationRecord | None, held_out: _Labels
+) -> tuple[Decision | None, str]:
+    """Score the new calibration against the one in force on labels that neither was fitted on.
+
+    Returns:
+        The decision, and what it was compared with; or None, and why there is none.
+    """
+    seen = set(in_force.fitted_items) if in_force else set()
+    rows = held_out.take(np.array([item_key(cluster) not in seen for cluster in held_out.cluster.tolist()], np.bool_))
+    new = np.asarray(expit(rows.logit / record.parameters["temperature"] + record.parameters["bias"]))
+    old = np.asarray(expit(rows.logit)) if in_force is None else given_by(in_force, rows.outcomes, manifest.labels)
+    known = np.isfinite(old)
+    if not known.any():
+        return None, "no held-out outcome shows what the calibration in force says: compare again when more have come in"
+    losses = (log_losses(one[known], rows.correct[known]) for one in (old, new))
+    simpler = in_force is not None and in_force.method in _RICHER
+    return promote(*losses, rows.cluster[known], rows.weight[known], simpler=simpler), in_force.id if in_force else "the raw score"
+
+
+def given_by(record: CalibrationRecord, outcomes: Sequence[Outcome], labels: Sequence[str]) -> Floats:
+    """Return the confidence (n,) that a calibration gives each label: as it was shown, else from the logit. NaN where neither tells."""
+    shown = np.array([one.confidence if one.calibration == record.id and one.confidence is not None else np.nan for one in outcomes])
+    logit = np.array([float(one.features["logit"]) for one in outcomes], np.float64)
+    if record.method in _LINES:
+        return np.where(np.isnan(shown), expit(logit / record.parameters["temperature"] + record.parameters["bias"]), shown)
+    if record.task == "detection":
+        index = {label: position for position, label in enumerate(labels)}
+        classes = np.array([index[str(one.features["label"])] for one in outcomes], np.int64)
+        found = Detections((1, 1), np.zeros((len(logit), 4)), classes, np.asarray(expit(logit)), logit)
+        return np.where(np.isnan(shown), record.estimator(found), shown)
+    return np.asarray(shown)
