@@ -42,7 +42,14 @@ from serving.calibrations.read import (
 INK, MUTED, BAND, PAPER, BEFORE, AFTER = "#1a1f26", "#5f6b78", "#ccd3db", "#ffffff", "#c04a00", "#0067a3"
 MOST_SLICES = 24  # that a plot has room for; the worst ones are drawn
 _WIDTH = 7.2  # inches
-_VARIABLES = {INK: "--ink", MUTED: "--muted", BAND: "--band", PAPER: "--paper", BEFORE: "--before", AFTER: "--after"}
+COLOURS = {
+    INK: "--ink",
+    MUTED: "--muted",
+    BAND: "--band",
+    PAPER: "--paper",
+    BEFORE: "--before",
+    AFTER: "--after",
+}  # the variables of a page that stand for them
 _STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that it is the same everywhere
@@ -98,7 +105,9 @@ def png(record: CalibrationRecord, which: str, dpi: int = 160) -> bytes:
 
 
 def inline(record: CalibrationRecord, which: str) -> str:
-    """Return a plot as an SVG element for an HTML page: no background, the page's colours, its own ids, described in words.
+    """Return a plot as an SVG element for an HTML page: no background, its own ids, described in words.
+
+    A page may give its elements other colours by their `style`: see `COLOURS`.
 
     Raises:
         InvalidRequest: see `svg`.
@@ -107,8 +116,6 @@ def inline(record: CalibrationRecord, which: str) -> str:
     text = text[text.index("<svg") :]
     name = re.sub(r"[^a-z_]", "-", which)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable}, {colour})")
     box = re.search(r'viewBox="[^"]*"', text)
     described = _escaped(told(record, which))
     head = f'<svg class="plot" role="img" aria-label="{described}" {box[0] if box else ""}>'
@@ -129,7 +136,7 @@ def _drawn(record: CalibrationRecord, which: str, form: str, dpi: int = 72, *, c
     event, plot = _found(record, which)
     held = io.BytesIO()
     with _styled():
-        metadata = _NO_METADATA if form == "svg" else {"Software": None}
+        metadata = {"Software": None} if form == "png" else _NO_METADATA if clear else {**_NO_METADATA, "Title": plot.told(event)}
         plot.drawn(event).savefig(held, format=form, dpi=dpi, metadata=metadata, facecolor="none" if clear else PAPER)
     return held.getvalue()
 
@@ -215,8 +222,8 @@ def _reliability_told(event: Event) -> str:
             above = sum(one.outside and one.correct < one.confidence for one in banded)
             below = sum(one.outside and one.correct > one.confidence for one in banded)
             parts.append(
-                f"{side} ({name}, n = {sum(one.n for one in found):,} {event.unit}): of {len(banded)} points with a band, {above} lie under it "
-                f"(too sure) and {below} above it (not sure enough)"
+                f"{side} ({name}, n = {sum(one.n for one in found):,} {event.unit}): of {len(banded)} points with a band, {above} lie "
+                f"under it (too sure) and {below} above it (not sure enough)"
             )
     return f"Reliability diagram, fraction right by confidence. {'; '.join(parts)}."
 
@@ -292,9 +299,9 @@ def _slices(event: Event) -> Canvas:
         _interval(axes, row, one.smece, BEFORE if own else AFTER, "D" if own else "o", filled=True)
     _rows(axes, names)
     axes.set_xlim(left=0)
-    axes.set_xlabel("smECE: lower is better")
+    axes.set_xlabel("smECE, 95 % intervals: lower is better")
     count = len(slices(event.figures))
-    axes.set_title(f"{len(found)} slices, 95 % intervals" if len(found) == count else f"The worst {len(found)} of {count} slices, 95 % intervals")
+    axes.set_title(f"{len(found)} slices" if len(found) == count else f"The worst {len(found)} of {count} slices")
     shown = [
         Line2D([], [], marker="o", linestyle="", color=AFTER),
         Line2D([], [], marker="D", linestyle="", color=BEFORE),

@@ -134,7 +134,7 @@ def methods(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the methods that were compared on the same rows, each with its figures, those known here first."""
     found = compared(figures, "methods")
     order = [*(name for name in METHOD_NAMES if name in found), *(name for name in found if name not in METHOD_NAMES)]
-    return {name: group(found, name) for name in order}
+    return {on_a_line(name): group(found, name) for name in order}
 
 
 def bins(figures: Mapping[str, Any], which: str) -> list[Bin]:
@@ -154,9 +154,14 @@ def worst_slice(figures: Mapping[str, Any]) -> Slice | None:
     return _slice(found) if found else None
 
 
+def on_a_line(text: object) -> str:
+    """Return text on one line, without characters that XML forbids."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text))
+
+
 def short(text: object, longest: int = 30) -> str:
     """Return text for a plot: on one line, and no longer than it has room for."""
-    line = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    line = on_a_line(text)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
@@ -169,8 +174,8 @@ def _bin(row: Mapping[str, Any]) -> Bin:
 
 def _slice(row: Mapping[str, Any]) -> Slice:
     return Slice(
-        by=str(row.get("by", "")),
-        name=str(row.get("name", "")),
+        by=on_a_line(row.get("by", "")),
+        name=on_a_line(row.get("name", "")),
         n=int(_needed(row, "n", "slices")),
         clusters=int(_needed(row, "clusters", "slices")),
         accuracy=number(row.get("accuracy"), "slices"),

@@ -1,10 +1,11 @@
-"""One page about one calibration, for whoever answers for it: the verdict, then the plots, then the tables. Nothing is fetched from elsewhere.
+"""One page about one calibration, for whoever answers for it: the verdict, then the plots, then the tables.
 
-Everything comes from the record. What it lacks, as older ones do, is said to be missing.
+Everything comes from the record, and the page fetches nothing. What a record lacks, as older ones do, is said to be missing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from calibration.record import Badge, CalibrationRecord, Further
 from serving.calibrations import plots
@@ -53,13 +54,14 @@ _LABELS = {
     "coverage": "share of labels with the badge",
     "wrong": "share of them that is wrong",
 }
+_MOST_NUMBERS = 8  # that are listed one by one
 _EVENTS = {"no_edit": "No edit needed", "segment": "Whole segments"}
 _READING = {
     "reliability": (
-        "Points on the dashed line mean what they say. Under it the score is too sure, above it not sure enough. A point inside its grey band "
-        "can't be told from a perfect predictor; of those, one in twenty lies outside. Below: how many labels have such a score."
+        "Points on the dashed line mean what they say. Under it the score is too sure, above it not sure enough. A point inside its grey "
+        "band can't be told from a perfect predictor's, of which one in twenty lies outside. Below: how many labels have such a score."
     ),
-    "methods": "All are fitted on the same rows and measured on the same others. Where intervals overlap, look at the paired differences below.",
+    "methods": "All are fitted on the same rows and measured on others. Where intervals overlap, look at the paired differences below.",
     "slices": "A slice whose dot lies left of its tick can't be told from a perfect predictor of as many rows.",
 }
 
@@ -124,7 +126,14 @@ def _template() -> Template:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters["marked"] = _marked
+    made.globals["colours"] = plots.COLOURS
     return made.get_template("report.html.j2")
+
+
+def _marked(text: str) -> Markup:
+    """Escape text, then set what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped a moment ago
 
 
 def _section(record: CalibrationRecord, event: Event) -> Section:
@@ -139,7 +148,7 @@ def _section(record: CalibrationRecord, event: Event) -> Section:
         reason=event.part.reason,
         in_short=in_short(event.figures, event.unit),
         pictures=[_picture(record, prefix + kind, _READING[kind]) for kind in kinds],
-        missing=" and ".join(lacking),
+        missing=", ".join(lacking),
         tables=list(_tables(event)),
     )
 
@@ -189,10 +198,11 @@ def _side_by_side(event: Event) -> Table:
     differences = compared(event.figures, "differences")
     rows = []
     for name, values in methods(event.figures).items():
-        cells = [_cell(values, key)[0] for key in ("nll", "brier", "smece")]
+        nll, brier, ece, auroc = (_cell(values, key)[0] for key in ("nll", "brier", "ece", "auroc"))
         change = _cell(group(differences, name), "nll", signed=True)[0]
-        rows.append((METHOD_NAMES.get(name, name), *cells, _cell(values, "smece")[1], *(_cell(values, key)[0] for key in ("ece", "auroc")), change))
-    head = ("method", "NLL, nats", "Brier", "smECE", "smECE of a perfect predictor", "ECE", "AUROC", "NLL of this calibration less its own, paired")
+        rows.append((METHOD_NAMES.get(name, name), nll, brier, *_cell(values, "smece"), ece, auroc, change))
+    paired = "NLL of this calibration less its own, paired"
+    head = ("method", "NLL, nats", "Brier", "smECE", "smECE of a perfect predictor", "ECE", "AUROC", paired)
     return Table(f"Methods side by side ({_rows_of(event)})", head, rows)
 
 
@@ -209,7 +219,9 @@ def _slices(event: Event) -> Table:
         )
         for one in slices(event.figures)
     ]
-    return Table("Slices", ("slice", f"n, {event.unit}", "sources", "fraction right", "mean confidence", "smECE", "perfect predictor"), rows)
+    return Table(
+        "Slices", ("slice", f"n, {event.unit}", "sources", "fraction right", "mean confidence", "smECE", "perfect predictor"), rows
+    )
 
 
 def _bins(event: Event, side: str) -> Table:
@@ -247,8 +259,8 @@ def _badge(badge: Badge) -> list[str]:
     counts = ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in badge.rows.items())
     tested = "; ".join(f"{label}: {text}" for label, text, _ in _named(badge.figures))
     return [
-        f"Labels with confidence {plain(badge.threshold)} or more are marked `high`. With probability {percent(1 - badge.delta)} over the data that the "
-        f"threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong, on data like those.",
+        f"Labels with confidence {plain(badge.threshold)} or more are marked `high`. With probability {percent(1 - badge.delta)} over the "
+        f"data that the threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong, on data like those.",
         f"Selected by {unit}: {counts}.",
         f"On the test rows, which the selection has not seen: {tested}.",
     ]
@@ -267,7 +279,12 @@ def _facts(record: CalibrationRecord) -> Iterator[tuple[str, str]]:
         part = group(data, key)
         if part:
             yield label, ", ".join(f"{_said(value)} {name}" for name, value in part.items())
-    for key, label in (("rule", "Split"), ("selection", "Selection"), ("sha256", "SHA-256 of the data"), ("failed_items", "Items that failed")):
+    for key, label in (
+        ("rule", "Split"),
+        ("selection", "Selection"),
+        ("sha256", "SHA-256 of the data"),
+        ("failed_items", "Items that failed"),
+    ):
         if data.get(key):
             yield label, _said(data[key])
     if data.get("logits_reconstructed"):
@@ -288,19 +305,15 @@ def _parameters(part: CalibrationRecord | Further) -> str:
 
 def _said(value: Any) -> str:
     """Return any JSON value in few words: many numbers as their count and range."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: NONE}[value]
-    if isinstance(value, int):
-        return f"{value:,}".replace("-", "\N{MINUS SIGN}")
-    if isinstance(value, float):
-        return plain(value, 4)
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items()) or NONE
-    if not isinstance(value, list | tuple):
-        return str(value)
-    if len(value) > 8 and all(isinstance(one, int | float) for one in value):
-        return f"{len(value)} values, {plain(min(value))} to {plain(max(value))}"
-    return "; ".join(_said(one) for one in value) or NONE
+    if isinstance(value, list | tuple):
+        if len(value) > _MOST_NUMBERS and all(isinstance(one, int | float) for one in value):
+            return f"{len(value)} values, {plain(min(value))} to {plain(max(value))}"
+        return "; ".join(_said(one) for one in value) or NONE
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: NONE}[value]
+    return plain(value, 4 if isinstance(value, float) else 0) if isinstance(value, int | float) else str(value)
 
 
 def _of(found: Mapping[str, Any], key: str) -> float | None:

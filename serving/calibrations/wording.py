@@ -11,7 +11,9 @@ from calibration.record import CalibrationRecord, Further
 from calibration.verdict import LEAST_CLUSTERS, LEAST_FITTED, LEAST_ROWS, LIMIT, LIMIT_MANY, MANY_ROWS
 from serving.calibrations.read import Slice, figure, figures_in, group, is_figure, number, worst_slice
 
-NONE = "–"
+NONE = "\N{EN DASH}"
+_MARGIN = 1.2  # the split is by hash, so that one side may get less than its share
+_ROUND = 1e-9  # a half width of 0.0001 may come out as 0.0000999…
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -19,7 +21,7 @@ def decimals(one: Figure) -> int:
     """Return how many decimals a figure deserves: three, and more only where its interval is narrower than they can show."""
     if one.low is None or one.high is None or one.high <= one.low:
         return 3
-    return min(6, max(3, -floor(log10((one.high - one.low) / 2))))
+    return min(6, max(3, -floor(log10((one.high - one.low) / 2) + _ROUND)))
 
 
 def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
@@ -70,8 +72,8 @@ def in_short(figures: Mapping[str, Any], unit: str) -> list[str]:
     if not after:
         return []
     said = [
-        f"{_count(after, 'n')} held-out {unit} from {_count(after, 'clusters')} independent sources: {_share(after, 'accuracy')} were right. "
-        f"The raw score says {_share(before, 'mean_confidence')} on average, the confidence {_share(after, 'mean_confidence')}."
+        f"{_count(after, 'n')} held-out {unit} from {_count(after, 'clusters')} independent sources: {_share(after, 'accuracy')} were "
+        f"right. The raw score says {_share(before, 'mean_confidence')} on average, the confidence {_share(after, 'mean_confidence')}."
     ]
     if is_figure(after.get("smece")):
         smece = figure(after["smece"], "after: smece")
@@ -104,7 +106,7 @@ def next_steps(record: CalibrationRecord) -> list[str]:
         return [
             "Use it: of the labels that are shown with confidence 0.8, about 80 % are right, on data like those named below.",
             "It holds on average and not for each part: look at the slices before you rely on one.",
-            "It holds for this model version alone. Measure it again on your own labels with `candor evaluate`, and whenever your data change.",
+            "It holds for this model version alone. Measure it on your own labels with `candor evaluate`, and again when your data change.",
         ]
     return [
         *_mending(record),
@@ -130,7 +132,7 @@ def _too_little(record: CalibrationRecord, after: Mapping[str, Any]) -> list[str
         return []
     items = [number(part.get("items"), "data") for part in record.data.values() if isinstance(part, Mapping) and "items" in part]
     total = sum(item or 0.0 for item in items)
-    many = f"about {_rounded_up(total * max(shortfalls)):,} items in all instead of {total:,.0f}" if total else "more items"
+    many = f"about {_rounded_up(total * max(shortfalls) * _MARGIN):,} items in all instead of {total:,.0f}" if total else "more items"
     return [f"Label {many}, of the kind that the model will see and from as many sources as you can, and run `candor calibrate` on them."]
 
 
@@ -143,36 +145,34 @@ def _dishonest(after: Mapping[str, Any]) -> list[str]:
         return []
     if smece.value <= limit:
         return [
-            f"The distance itself, {plain(smece.value)}, is within the {limit:.0%} that it may be; its interval is too wide. Label more items "
-            "from more sources: four times as many halve the interval."
+            f"The distance itself, {plain(smece.value)}, is within the {limit:.0%} that it may be; its interval is too wide. Label more "
+            "items from more sources: four times as many halve the interval."
         ]
     said, right = number(after.get("mean_confidence"), "after"), number(after.get("accuracy"), "after")
     side = "" if said is None or right is None else " It is too high on average." if said > right else " It is too low on average."
     return [
-        f"The confidence is off.{side} See in the reliability diagram where, and in the slices for what. Fit it on labels more like those that "
-        "it is to hold for."
+        f"The confidence is off.{side} See in the reliability diagram where, and in the slices for what. Fit it on labels more like those "
+        "that it is to hold for."
     ]
 
 
 def _not_better(record: CalibrationRecord) -> list[str]:
     raw, constant = (figures_in(group(record.figures, key)) for key in ("difference", "against_constant"))
     if any(one.high is None or one.high > 0 for one in raw.values()):
-        return ["It is not shown to be better than the raw score. More labels may show it; so may another method: see them side by side below."]
+        return ["It is not shown to be better than the raw score. More labels may show it, or another method: see them side by side below."]
     if any(one.high is None or one.high >= 0 for one in constant.values()):
         return [
-            "It says hardly more than one number for all labels would. Another calibration will not mend that: the model has to tell right from "
-            "wrong better."
+            "It says hardly more than one number for all labels would. Another calibration will not mend that: the model has to tell right "
+            "from wrong better."
         ]
     return []
 
 
 def _better(found: Mapping[str, Figure]) -> str:
-    highs = [one.high for one in found.values()]
-    if all(high is not None and high < 0 for high in highs):
+    shown = [_NAMES.get(name, name) for name, one in found.items() if one.high is not None and one.high < 0]
+    if len(shown) == len(found):
         return "It is shown to be better."
-    if all(one.low is not None and one.low > 0 for one in found.values()):
-        return "It is worse."
-    return "It is not shown to be better on all of them."
+    return f"It is shown to be better on {' and '.join(shown)} alone." if shown else "It is not shown to be better."
 
 
 def _count(found: Mapping[str, Any], key: str) -> str:

@@ -45,7 +45,15 @@ def diagram(n: int, lift: float, count: int = 15) -> dict[str, Any]:
 
 def slice_(by: str, name: str, n: int, smece: float) -> dict[str, Any]:
     floor = 0.9 / sqrt(n)
-    return {"by": by, "name": name, "n": n, "clusters": n // 8, "accuracy": 0.7, "mean_confidence": 0.71, "smece": figure(smece, 0.01, floor=floor)}
+    return {
+        "by": by,
+        "name": name,
+        "n": n,
+        "clusters": n // 8,
+        "accuracy": 0.7,
+        "mean_confidence": 0.71,
+        "smece": figure(smece, 0.01, floor=floor),
+    }
 
 
 def full_figures(n: int = 6000) -> dict[str, Any]:
@@ -94,7 +102,10 @@ def full_record(**changes: Any) -> CalibrationRecord:
         shipped,
         method="class_temperature_bias",
         parameters={"slope": [0.7 + i / 100 for i in range(80)], "bias": [-0.5] * 80},
-        fit={"n": 6100, "notes": ["isotonic did not win against class_temperature_bias: NLL -0.0004 (-0.0021 to +0.0013) nats on 3000 rows"]},
+        fit={
+            "n": 6100,
+            "notes": ["isotonic did not win against class_temperature_bias: NLL -0.0004 (-0.0021 to +0.0013) nats on 3000 rows"],
+        },
         figures=figures,
         further={"no_edit": no_edit},
         badge=badge,
