@@ -280,9 +280,12 @@ def _methods_told(event: Event) -> str:
 # Slices
 
 
+def _judged_slices(event: Event) -> list[Slice]:
+    return [one for one in slices(event.figures) if one.shown and one.smece.value is not None]
+
+
 def _shown_slices(event: Event) -> list[Slice]:
-    found = [one for one in slices(event.figures) if one.smece.value is not None]
-    kept = sorted(found, key=lambda one: -(one.smece.value or 0.0))[:MOST_SLICES]
+    kept = sorted(_judged_slices(event), key=lambda one: -(one.smece.value or 0.0))[:MOST_SLICES]
     return sorted(kept, key=lambda one: (one.by, -(one.smece.value or 0.0)))
 
 
@@ -300,7 +303,7 @@ def _slices(event: Event) -> Canvas:
     _rows(axes, names)
     axes.set_xlim(left=0)
     axes.set_xlabel("smECE, 95 % intervals: lower is better")
-    count = len(slices(event.figures))
+    count = len(_judged_slices(event))
     axes.set_title(f"{len(found)} slices" if len(found) == count else f"The worst {len(found)} of {count} slices")
     shown = [
         Line2D([], [], marker="o", linestyle="", color=AFTER),

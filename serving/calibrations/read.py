@@ -43,7 +43,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One part of the rows: those whose `by` is `name`."""
+    """One part of the rows: those whose `by` is `name`. One that is not `shown` has too few of them to judge its error."""
 
     by: str
     name: str
@@ -52,6 +52,7 @@ class Slice:
     accuracy: float | None
     mean_confidence: float | None
     smece: Figure
+    shown: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ def _slice(row: Mapping[str, Any]) -> Slice:
         accuracy=number(row.get("accuracy"), "slices"),
         mean_confidence=number(row.get("mean_confidence"), "slices"),
         smece=figure(row.get("smece"), "slices"),
+        shown=bool(row.get("shown", True)),
     )
 
 

@@ -48,9 +48,13 @@ _MEASURES = {
 _LABELS = {
     "aurc": "AURC (area under risk by coverage)",
     "sharpness": "sharpness (variance of the confidence)",
-    "d_ece": "D-ECE",
     "laece": "LaECE",
+    "class_ece": "ECE, mean over classes of 50 boxes or more",
+    "lrp": "LRP error",
     "nce": "NCE (normalised cross entropy)",
+    "aupr_wrong": "average precision of finding wrong words",
+    "reviewed": "share of words to look at until 80 % of the wrong ones are found",
+    "classes_of_ece": "classes of 50 boxes or more",
     "coverage": "share of labels with the badge",
     "wrong": "share of them that is wrong",
 }
@@ -59,7 +63,8 @@ _EVENTS = {"no_edit": "No edit needed", "segment": "Whole segments"}
 _READING = {
     "reliability": (
         "Points on the dashed line mean what they say. Under it the score is too sure, above it not sure enough. A point inside its grey "
-        "band can't be told from a perfect predictor's, of which one in twenty lies outside. Below: how many labels have such a score."
+        "band can't be told from a perfect predictor's, of which one in twenty lies outside. Bands "
+        "take labels as independent: where those of an image or a speaker are not, they are too narrow. Below: how many have such a score."
     ),
     "methods": "All are fitted on the same rows and measured on others. Where intervals overlap, look at the paired differences below.",
     "slices": "A slice whose dot lies left of its tick can't be told from a perfect predictor of as many rows.",
@@ -214,7 +219,7 @@ def _slices(event: Event) -> Table:
             f"{one.clusters:,}",
             percent(one.accuracy),
             percent(one.mean_confidence),
-            value_text(one.smece),
+            value_text(one.smece) if one.shown else "too few rows",
             floor_text(one.smece),
         )
         for one in slices(event.figures)
