@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from calibration.intervals import Figure
 from calibration.record import CalibrationRecord
@@ -184,7 +185,7 @@ def _reliability(event: Event) -> Canvas:
         _curve(top, found, colour, marker)
         below.bar([b.low for b in found], [b.n for b in found], [b.high - b.low for b in found], align="edge", color=colour, linewidth=0)
         below.set(xlim=(-0.02, 1.02), xlabel=name)
-        below.yaxis.get_major_locator().set_params(nbins=2, integer=True)  # type: ignore[attr-defined]
+        below.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
         if not column:
             top.set_ylabel("fraction right")
             below.set_ylabel(event.unit)

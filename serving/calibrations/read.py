@@ -111,7 +111,9 @@ def figure(value: Any, where: str) -> Figure:
         raise _unreadable(where, "is not a figure")
     low, high = (number(value.get(key), where) for key in ("low", "high"))
     floor_mean, floor_95 = (number(value.get(key), where) for key in ("floor_mean", "floor_95"))
-    return Figure(number(value["value"], where), *((None, None) if low is None or high is None else (low, high)), floor_mean, floor_95)
+    if low is None or high is None:
+        low, high = None, None
+    return Figure(number(value["value"], where), low, high, floor_mean, floor_95)
 
 
 def is_figure(value: Any) -> bool:

@@ -186,7 +186,7 @@ def _share(found: Mapping[str, Any], key: str) -> str:
 
 def _rounded_up(value: float) -> int:
     """Round up to two digits: 583 to 590."""
-    step = 10 ** max(0, floor(log10(max(value, 1.0))) - 1)
+    step = int(10 ** max(0, floor(log10(max(value, 1.0))) - 1))
     return ceil(value / step) * step
 
 
