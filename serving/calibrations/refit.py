@@ -26,11 +26,13 @@ from calibration.measure import Bools, log_losses
 from calibration.methods import Method
 from calibration.promotion import Decision, promote
 from calibration.record import CalibrationRecord, item_key
+from calibration.refinement import refinement
 from calibration.streams import CLIP, PERMITTED, effective_sample_size, require_permitted, weights
 from candor.errors import InvalidRequest
 from candor.manifest import Manifest, canonical_json
 from candor.predictions import Detections, Floats, Task
 from serving.evaluation.evaluate import compared, judged, libraries, now
+from serving.evaluation.quality import as_json
 from serving.evaluation.rows import EVENTS, SPLIT_RULE, Rows, side
 from store import Store
 from store.outcomes import Outcome, Outcomes
@@ -83,12 +85,11 @@ def refit(manifest: Manifest, outcomes: Sequence[Outcome], in_force: Calibration
     if not outcomes:
         raise InvalidRequest(f"there are no outcomes of the streams asked for of {manifest.version}: POST /v1/outcomes first")
     labels = _Labels(_alike(last_told(outcomes)))
-    fit_rows, held_out = labels.take(labels.fitted), labels.take(~labels.fitted)
-    fit = publishable(fit_temperature_bias_weighted(fit_rows.logit, fit_rows.correct, fit_rows.weight, fit_rows.cluster))
-    if not len(held_out.logit):
-        raise InvalidRequest("no outcomes are left to measure the calibration on: they come from too few items")
-    record = _measured(manifest, fit, fit_rows, held_out)
-    decision, old = _shadow(manifest, record, in_force, held_out)
+    parts = {name: labels.take(labels.side == name) for name in ("fit", "select", "test")}
+    rows = parts["fit"]
+    fit = publishable(fit_temperature_bias_weighted(rows.logit, rows.correct, rows.weight, rows.cluster))
+    record = _measured(manifest, fit, parts)
+    decision, old = _shadow(manifest, record, in_force, parts["test"])
     if decision is None:
         return Fitted(record, {"decision": "not_compared", "reason": old}, better=False)
     return Fitted(record, {"decision": "better" if decision.promote else "not_better", "than": old, **decision.as_json()}, decision.promote)
@@ -118,9 +119,9 @@ class _Labels:
         self.cluster: NDArray[np.str_] = np.array([one.cluster for one in outcomes], np.str_)
 
     @property
-    def fitted(self) -> Bools:
-        """Which are fitted on: nothing is selected here, so that both sides that are not the test serve."""
-        return np.array([side(cluster) != "test" for cluster in self.cluster.tolist()], np.bool_)
+    def side(self) -> NDArray[np.str_]:
+        """On which side of the split each label stands."""
+        return np.array([side(cluster) for cluster in self.cluster.tolist()], np.str_)
 
     def take(self, mask: Bools) -> _Labels:
         """Return the labels where `mask` (n,) is true."""
@@ -148,49 +149,58 @@ def _draw(cluster: str) -> float:
     return int.from_bytes(hashlib.sha256(f"candor-thin-1:{cluster}".encode()).digest()[:7]) / 2**56
 
 
-def _measured(manifest: Manifest, fit: Fit, fit_rows: _Labels, held_out: _Labels) -> CalibrationRecord:
-    parameters = {"temperature": fit.temperature, "bias": fit.bias}
-    even = held_out.evenly()
-    score = np.asarray(expit(even.logit))
-    confidence = np.asarray(expit(even.logit / fit.temperature + (fit.bias or 0.0)))
+def _measured(manifest: Manifest, fit: Fit, parts: Mapping[str, _Labels]) -> CalibrationRecord:
+    even = {name: part.evenly() for name, part in parts.items()}
+    rows = even["test"]
+    if not len(rows.logit):
+        raise InvalidRequest("no outcomes are left to measure the calibration on: they come from too few items, or were drawn too unevenly")
+    score, confidence = np.asarray(expit(rows.logit)), _line(fit, rows)
     at = np.arange(len(score))
-    measured = compared(Rows(even.logit, score, even.correct, even.cluster, at, at, confidence=confidence), {})
-    status, reason = judged(int(effective_sample_size(fit_rows.weight)), measured)
+    measured = compared(Rows(rows.logit, score, rows.correct, rows.cluster, at, at, confidence=confidence), {})
+    status, reason = judged(int(effective_sample_size(parts["fit"].weight)), measured)
     figures = measured.as_json()
-    even_fit = fit_rows.evenly()
     return CalibrationRecord(
         task=manifest.task,
         method=METHOD[manifest.task],
-        parameters=parameters,
+        parameters={"temperature": fit.temperature, "bias": fit.bias},
         model_version=manifest.version,
         event=EVENTS[manifest.task],
-        data=_data(fit_rows, held_out, even),
+        data=_data(parts, even),
         fit=fit.as_json(),
         figures={
             "before": figures.pop("raw"),
             "after": figures.pop("confidence"),
             **figures,
-            **_beside(even_fit, even, confidence, METHOD[manifest.task]),
-            "reliability": {"before": reliability(score, even.correct), "after": reliability(confidence, even.correct)},
+            **_beside(even["fit"], rows, confidence, METHOD[manifest.task]),
+            "refinement": {name: as_json(figure) for name, figure in refinement(confidence, rows.correct, rows.cluster).items()},
+            "reliability": {"before": reliability(score, rows.correct), "after": reliability(confidence, rows.correct)},
         },
         status=status,
         reason=reason,
         created_at=now(),
         libraries=libraries(),
         display_threshold=manifest.display_threshold if manifest.task == "detection" else None,
-        normaliser=_normaliser(fit_rows.outcomes[0]),
-        fitted_items=tuple(sorted({item_key(cluster) for cluster in fit_rows.cluster.tolist()})),
+        normaliser=_normaliser(rows.outcomes[0]),
+        fitted_items=tuple(sorted({item_key(name) for part in ("fit", "select") for name in parts[part].cluster.tolist()})),
     )
 
 
-def _beside(fit_rows: _Labels, even: _Labels, confidence: Floats, method: str) -> dict[str, Any]:
+def _line(fit: Fit, rows: _Labels) -> Floats:
+    return np.asarray(expit(rows.logit / fit.temperature + (fit.bias or 0.0)))
+
+
+def _beside(fit_rows: _Labels, test: _Labels, confidence: Floats, method: str) -> dict[str, Any]:
     """Return the other methods on the same rows; nothing where the evenly drawn rows can't hold them."""
     try:
-        fitted = FitRows(fit_rows.logit, np.asarray(expit(fit_rows.logit)), fit_rows.correct)
-        test = HeldOutRows(even.logit, np.asarray(expit(even.logit)), even.correct, even.cluster)
-        return {"methods": alternatives(fitted, test, confidence, method)}
+        found = alternatives(
+            FitRows(fit_rows.logit, np.asarray(expit(fit_rows.logit)), fit_rows.correct),
+            HeldOutRows(test.logit, np.asarray(expit(test.logit)), test.correct, test.cluster),
+            confidence,
+            method,
+        )
     except InvalidRequest:
         return {}
+    return {"methods": found["methods"], "method_differences": found["differences"], "constant_loses": found["constant_loses"]}
 
 
 def _normaliser(outcome: Outcome) -> dict[str, str] | None:
@@ -198,26 +208,25 @@ def _normaliser(outcome: Outcome) -> dict[str, str] | None:
     return {"name": judged_by[0], "version": judged_by[1]} if judged_by else None
 
 
-def _data(fit_rows: _Labels, held_out: _Labels, even: _Labels) -> dict[str, Any]:
-    told = [[one.draft, one.label_index, one.stream, one.propensity, one.correct] for part in (fit_rows, held_out) for one in part.outcomes]
+def _data(parts: Mapping[str, _Labels], even: Mapping[str, _Labels]) -> dict[str, Any]:
+    told = [[one.draft, one.label_index, one.stream, one.propensity, one.correct] for part in parts.values() for one in part.outcomes]
     return {
         "name": "outcomes",
         "sha256": hashlib.sha256(canonical_json(sorted(told))).hexdigest(),
         "split": None,
         "caveat": (
-            f"outcomes of shown labels, weighted by 1 / their chance of being drawn (at most {CLIP:g}); figures are of held-out ones, "
-            "thinned so that all have the same chance"
+            f"outcomes of shown labels, weighted by 1 / their chance of being drawn (at most {CLIP:g}); figures are of outcomes that were "
+            "not fitted on, thinned so that all had the same chance"
         ),
         "rule": SPLIT_RULE,
-        "fit": fit_rows.described(),
-        "held_out": held_out.described(),
-        "test": even.described(),
+        **{name: part.described() for name, part in parts.items()},
+        "thinned": {name: len(part.logit) for name, part in even.items()},
         "logits_reconstructed": True,  # from figures rounded to six digits
     }
 
 
 def _shadow(
-    manifest: Manifest, record: CalibrationRecord, in_force: CalibrationRecord | None, held_out: _Labels
+    manifest: Manifest, record: CalibrationRecord, in_force: CalibrationRecord | None, rows: _Labels
 ) -> tuple[Decision | None, str]:
     """Score the new calibration against the one in force on labels that neither was fitted on.
 
@@ -225,7 +234,7 @@ def _shadow(
         The decision, and what it was compared with; or None, and why there is none.
     """
     seen = set(in_force.fitted_items) if in_force else set()
-    rows = held_out.take(np.array([item_key(cluster) not in seen for cluster in held_out.cluster.tolist()], np.bool_))
+    rows = rows.take(np.array([item_key(cluster) not in seen for cluster in rows.cluster.tolist()], np.bool_))
     new = np.asarray(expit(rows.logit / record.parameters["temperature"] + record.parameters["bias"]))
     old = np.asarray(expit(rows.logit)) if in_force is None else given_by(in_force, rows.outcomes, manifest.labels)
     known = np.isfinite(old)
