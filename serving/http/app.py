@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from candor import __version__
 from candor.errors import CandorError
 from candor.predictions import TASKS, Task
+from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
 from serving.api.schemas import DraftsRequest
@@ -33,7 +34,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
         start: makes the services when the application starts, and ends them when it stops.
         body_bytes: the largest request body.
         tasks: whose own drafting routes are served.
-        control: serve everything else too: `/v1/drafts`, calibrations, models, uploads, health, documentation.
+        control: serve everything else too: `/v1/drafts`, calibrations, jobs, models, uploads, health, documentation.
         echo_id: put the request's id on the answer; Ray Serve does so itself.
     """
 
@@ -41,7 +42,10 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with start() as services:
             app.state.services = services
-            yield
+            try:
+                yield
+            finally:
+                await services.close()
 
     # The pages of /docs come from a package: a labeling site may have no way to the internet.
     kind = FastAPIOffline if control else FastAPI
@@ -53,7 +57,8 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     for task in tasks:
         app.include_router(drafts_router(task))
     if control:
-        for router in (drafts_router(None), stored_router(), uploads_router(), calibrations_router(), system_router()):
+        routers = (drafts_router(None), stored_router(), uploads_router(), calibrations_router(), jobs_router(), system_router())
+        for router in routers:
             app.include_router(router)
         _describe(app)
     return app
