@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
+from calibration.intervals import Figure
 from calibration.record import Badge, CalibrationRecord, Further
 from serving.calibrations import plots
 from serving.calibrations.read import (
@@ -55,9 +56,10 @@ _LABELS = {
     "aupr_wrong": "average precision of finding wrong words",
     "reviewed": "share of words to look at until 80 % of the wrong ones are found",
     "classes_of_ece": "classes of 50 boxes or more",
-    "coverage": "share of labels with the badge",
+    "coverage": "share of labels that are marked",
     "wrong": "share of them that is wrong",
 }
+_BADGE_COUNTS = {"n": "labels", "labels": "of them marked", "items": "items with a marked one", "wrong": "wrong ones among the marked"}
 _MOST_NUMBERS = 8  # that are listed one by one
 _EVENTS = {"no_edit": "No edit needed", "segment": "Whole segments"}
 _READING = {
@@ -120,7 +122,7 @@ def html(record: CalibrationRecord) -> str:
         own=_section(record, own),
         further=[_section(record, event) for event in further],
         badge=_badge(record.badge) if record.badge else [],
-        no_badge=str(record.data.get("badge", "none was asked for")),
+        no_badge=str(record.data.get("badge", "none was asked for")).removeprefix("no threshold: "),
         facts=list(_facts(record)),
     )
 
@@ -260,15 +262,21 @@ def _named(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
 
 def _badge(badge: Badge) -> list[str]:
     """Return what the high-confidence badge promises, and on what grounds."""
-    unit = "items, as the labels of one stand or fall together" if badge.unit == "item" else f"{badge.unit}s"
-    counts = ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in badge.rows.items())
-    tested = "; ".join(f"{label}: {text}" for label, text, _ in _named(badge.figures))
+    on_average = ", on average over the items that have one" if badge.unit == "item" else ""
+    said = [f"{_said(badge.rows[key])} {label}" for key, label in _BADGE_COUNTS.items() if key in badge.rows]
+    counts = {key: value for key, value in badge.figures.items() if not is_figure(value)}
+    tested = [f"{_said(counts[key])} {label}" for key, label in _BADGE_COUNTS.items() if key in counts]
+    shares = [f"{label}: {value_text(one)}" for label, one in _labelled(figures_in(badge.figures))]
     return [
         f"Labels with confidence {plain(badge.threshold)} or more are marked `high`. With probability {percent(1 - badge.delta)} over the "
-        f"data that the threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong, on data like those.",
-        f"Selected by {unit}: {counts}.",
-        f"On the test rows, which the selection has not seen: {tested}.",
+        f"rows that the threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong{on_average}, on data like those.",
+        f"On the rows that it was selected on: {', '.join(said) or NONE}.",
+        f"On the test rows, which it has not seen: {'; '.join([', '.join(tested), *shares])}.",
     ]
+
+
+def _labelled(found: Mapping[str, Figure]) -> list[tuple[str, Figure]]:
+    return [(_LABELS.get(key, key.replace("_", " ")), one) for key, one in found.items()]
 
 
 def _facts(record: CalibrationRecord) -> Iterator[tuple[str, str]]:

@@ -93,8 +93,8 @@ def full_record(**changes: Any) -> CalibrationRecord:
         epsilon=0.05,
         delta=0.05,
         unit="item",
-        rows={"n": 3000, "labels": 1210, "wrong": 31},
-        figures={"n": 6000, "labels": 2460, "coverage": figure(0.41), "wrong": figure(0.027, 0.006)},
+        rows={"n": 3000, "labels": 1210, "wrong": 31, "items": 400},
+        figures={"n": 6000, "labels": 2460, "items": 810, "coverage": figure(0.41), "wrong": figure(0.027, 0.006)},
     )
     counts = {"rows": 6100, "items": 900, "clusters": 880}
     data = {**shipped.data, "fit": counts, "select": counts, "test": {**counts, "rows": 6000}}

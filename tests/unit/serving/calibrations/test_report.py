@@ -87,7 +87,10 @@ def test_a_full_record_is_told_in_full(page: str) -> None:
         "size: small 2,000 250 70.0 % 71.0 % 0.041 (0.031 to 0.051) 0.020 / 0.026",
         "0.933 to 1.000 750 0.967 0.973 0.954 to 0.980",
         "Labels with confidence 0.874 or more are marked high . With probability 95.0 %",
-        "at most 5.0 % of such labels are wrong",
+        "at most 5.0 % of such labels are wrong, on average over the items that have one, on data like those.",
+        "selected on: 3,000 labels, 1,210 of them marked, 400 items with a marked one, 31 wrong ones among the marked.",
+        "6,000 labels, 2,460 of them marked, 810 items with a marked one; share of labels that are marked: 0.410 (0.400 to 0.420); "
+        "share of them that is wrong: 0.027 (0.021 to 0.033).",
         "No edit needed: not verified",
         "slope 80 values, 0.700 to 1.490",
         "isotonic did not win",
