@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.features import SEGMENT_FEATURES, WORD_FEATURES, segment_features, word_features
@@ -127,6 +127,7 @@ any_segment = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(any_segment, max_size=4), st.data())
 def test_everything_is_finite(segments: list[Segment], data: Any) -> None:
     said = transcript(*segments)

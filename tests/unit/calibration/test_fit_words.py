@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 
 from calibration.correctness import Outcomes
 from calibration.features import SEGMENT_FEATURES, WORD_FEATURES
-from calibration.fit_words import LEAST_OF_A_KIND, STRENGTHS, LogisticFit, enough, fit_logistic, fit_segments, judge_segments
+from calibration.fit_words import LEAST_OF_A_KIND, STRENGTHS, enough, fit_logistic, fit_segments, judge_segments
 from calibration.methods import METHODS, Estimator, logistic, problem
 from calibration.words import JudgedWords, judge_words, normaliser_for
 from candor.errors import InvalidRequest
@@ -26,15 +26,11 @@ def made(n: int, seed: int = 0, noise: int = 0, per_cluster: int = 20) -> tuple[
     return np.column_stack([x, rng.normal(size=(n, noise))]), correct, clusters
 
 
-def raw_weights(fit: LogisticFit) -> Floats:
-    return np.array(fit.weights) / np.array(fit.scale)
-
-
 def test_known_weights_are_recovered() -> None:
-    fit = fit_logistic(*made(20_000, per_cluster=200))
-    assert raw_weights(fit) == pytest.approx(TRUE_WEIGHTS, abs=0.1)
-    assert fit.bias - raw_weights(fit) @ np.array(fit.centre) == pytest.approx(TRUE_BIAS - 3, abs=0.5)
-    assert (fit.n, fit.clusters, fit.folds) == (20_000, 100, 5)
+    fit = fit_logistic(*made(5000, per_cluster=50))
+    assert np.array(fit.weights) == pytest.approx(TRUE_WEIGHTS * fit.scale, abs=0.15)  # three standard errors
+    assert fit.bias == pytest.approx(TRUE_BIAS - 3 + TRUE_WEIGHTS @ fit.centre, abs=0.15)
+    assert (fit.n, fit.clusters, fit.folds) == (5000, 100, 5)
 
 
 def test_the_fit_is_the_least_of_its_own_objective() -> None:
@@ -82,7 +78,7 @@ def test_a_row_of_weight_two_is_two_rows() -> None:
     weighted, twice = fit_logistic(x, y, clusters, weights=w), fit_logistic(*(np.repeat(a, w, axis=0) for a in (x, y, clusters)))
     assert weighted.centre == pytest.approx(twice.centre)
     assert weighted.nll_before == pytest.approx(twice.nll_before)
-    assert weighted.weights == pytest.approx(twice.weights, abs=0.05)  # its prior counts for a little more: fewer rows
+    assert weighted.weights == pytest.approx(twice.weights, abs=0.1)  # its prior counts for a little more: fewer rows
     assert fit_logistic(x, y, clusters, weights=1000 * w).weights == pytest.approx(weighted.weights, abs=1e-6)
 
 
