@@ -36,7 +36,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One immutable draft. `payload` holds the task's own fields, raw scores included."""
+    """One immutable draft. `payload` holds the task's own fields, raw scores included.
+
+    `unverified_since` is set where an alarm about its calibration was open when it was shown: since when.
+    """
 
     id: str
     item: str
@@ -50,6 +53,7 @@ class Draft:
     media_sha256: str
     created_at: datetime
     project: str | None = None
+    unverified_since: datetime | None = None
 
     def as_wire(self, *, raw: bool = False) -> dict[str, Any]:
         """Return the draft as the native API shows it."""
@@ -63,6 +67,7 @@ class Draft:
             **payload,
             "confidence": self.confidence,
             "confidence_status": self.confidence_status,
+            "unverified_since": self.unverified_since.isoformat() if self.unverified_since else None,
             "calibration": self.calibration,
             "timings": self.timings.as_json(),
             "created_at": self.created_at.isoformat(),
@@ -72,10 +77,23 @@ class Draft:
         """Return the draft as it is shown when it answers once more without the model."""
         return replace(self, timings=replace(self.timings, cached=True))
 
+    def doubted(self, since: datetime) -> Draft:
+        """Return the draft as it is shown while an alarm is open: its confidences are unverified, and no label is marked `high`."""
+        return replace(self, confidence_status="unverified", unverified_since=since, payload=_unmarked(dict(self.payload)))
+
     def for_item(self, draft_id: str, item: str, project: str | None, created_at: datetime) -> Draft:
         """Return the same proposal as a draft of another item with the same bytes: what people do with it is another story."""
         payload = _renamed(dict(self.payload), self.id, draft_id)
         return replace(self.again(), id=draft_id, item=item, project=project, created_at=created_at, payload=payload)
+
+
+def _unmarked(value: Any) -> Any:
+    """Take the badges off a payload."""
+    if isinstance(value, dict):
+        return {key: None if key == "badge" else _unmarked(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_unmarked(inner) for inner in value]
+    return value
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from calibration.apply import apply
-from candor.confidences import UNCALIBRATED
 from candor.drafts import Draft, Timings
 from candor.errors import CandorError, DeadlineExceeded, InvalidRequest, MediaTooLarge, ModelUnavailable, NoItems, NotReady, TooManyItems
 from candor.ids import new_id
@@ -212,7 +210,8 @@ class LocalDrafter:
         stored: dict[str, list[Draft]] = {}
         if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None]):
             stored = await self._sources.store.find(passage.manifest.version, passage.calibration.calibration, known)
-        return list(await asyncio.gather(*(self._one(one, stored.get(one.sha256, []), passage) for one in got)))
+        answering = {sha256: _answering(drafts, passage.calibration) for sha256, drafts in stored.items()}
+        return list(await asyncio.gather(*(self._one(one, answering.get(one.sha256, []), passage) for one in got)))
 
     async def _get(self, item: Item, passage: _Passage) -> _Got:
         """Get one item's bytes; an error stays with the item."""
@@ -263,8 +262,8 @@ class LocalDrafter:
         return _Answer(ItemResult(item.id, self._made(got, passage, prediction, replace(timings, fetch=got.seconds))), new=True)
 
     def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
-        manifest, record, draft_id = passage.manifest, passage.calibration.record, new_id("drf")
-        confidences = apply(record, prediction, manifest.version, manifest.display_threshold) if record else UNCALIBRATED
+        manifest, draft_id = passage.manifest, new_id("drf")
+        confidences = passage.calibration.confidences(prediction, manifest)
         payload = render(self.task, prediction, confidences, Rendering(draft_id, manifest.labels, manifest.display_threshold))
         return Draft(
             id=draft_id,
@@ -279,6 +278,7 @@ class LocalDrafter:
             media_sha256=got.sha256,
             created_at=datetime.now(UTC),
             project=passage.request.project,
+            unverified_since=passage.calibration.unverified_since if confidences.calibration else None,
         )
 
     def _status(self, name: str) -> ModelStatus:
@@ -300,6 +300,13 @@ class LocalDrafter:
             licence=found.manifest.licence if found else "unknown",
             labels=len(found.manifest.labels) if found else 0,
         )
+
+
+def _answering(stored: Sequence[Draft], calibration: InForce) -> list[Draft]:
+    """Return the stored drafts that may answer again, as they are shown now. One that was made under an alarm ends with it."""
+    if calibration.unverified_since is not None:
+        return [draft.doubted(calibration.unverified_since) for draft in stored]
+    return [draft for draft in stored if draft.unverified_since is None]
 
 
 def _not_fetched() -> DeadlineExceeded:

@@ -47,6 +47,7 @@ drafts = sa.Table(
     sa.Column("timings", sa.JSON, nullable=False),
     sa.Column("media_sha256", sa.String, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("unverified_since", UtcDateTime),
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
 )

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
-from calibration.apply import misfit
+from calibration.apply import apply, misfit
 from calibration.record import CalibrationRecord, Further
-from candor.confidences import ConfidenceStatus
+from candor.confidences import Confidences, ConfidenceStatus
 from candor.errors import InvalidRequest, StorageUnavailable
 from candor.manifest import Manifest
+from candor.predictions import Prediction
 from store.calibrations import Calibrations, Standing
 
 FRESH_SECONDS = 2.0
@@ -49,6 +50,11 @@ class InForce:
         if self.record is None:
             return "uncalibrated"
         return "unverified" if self.unverified_since else self.record.status
+
+    def confidences(self, prediction: Prediction, manifest: Manifest) -> Confidences:
+        """Return the confidences of one prediction as they are shown now: while an alarm is open unverified, and none marked `high`."""
+        found = apply(self.record, prediction, manifest.version, manifest.display_threshold)
+        return replace(found, status="unverified", badges=None) if self.unverified_since and found.calibration else found
 
 
 class Book:

@@ -1,4 +1,4 @@
-"""Calibrations and what was done with them, outcomes of drafted labels, and jobs."""
+"""Calibrations and what was done with them, since when a draft was doubted, outcomes of drafted labels, and jobs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("drafts", sa.Column("unverified_since", sa.DateTime(timezone=True)))
     _calibrations()
     _outcomes()
     _jobs()

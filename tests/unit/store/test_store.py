@@ -49,7 +49,7 @@ def test_public_names() -> None:
 
 
 async def test_a_draft_comes_back_as_it_was(store: Store) -> None:
-    stored = draft()
+    stored = draft(unverified_since=NOON)
     await store.save([stored])
     found = await store.get(stored.id)
     assert found == stored

@@ -16,7 +16,7 @@ from candor.predictions import Task
 from serving.calibrations import book
 from serving.config import Settings
 from serving.loading import build_catalog
-from store.calibrations import Calibrations
+from store.calibrations import Calibrations, EventKind
 from tests.unit.serving.served import MODELS, Server, calibration_of, image, is_problem, running, settings_in
 
 NAMER = "/v1/classification/drafts"
@@ -303,6 +303,58 @@ async def test_the_configurations_own_is_listed_and_is_what_the_last_rollback_le
 
 
 # --- alarms
+
+
+async def doubted(server: Server, record: CalibrationRecord, kind: EventKind = "alarm") -> str:
+    event = await Calibrations(server.services.store).record_event(record.model_version, record.id, kind, {"by": "monitor"})
+    return event.at.isoformat()
+
+
+def marks(draft: dict[str, Any]) -> tuple[Any, ...]:
+    return draft["calibration"], draft["confidence_status"], draft["unverified_since"]
+
+
+@pytest.mark.parametrize("end", ["cleared", "promoted"])
+async def test_while_an_alarm_is_open_drafts_are_unverified(server: Server, record: CalibrationRecord, end: EventKind) -> None:
+    await taken(server, record)
+    await promoted(server, record)
+    before = await drafted(server, "a")
+    assert marks(before) == (record.id, "calibrated", None)
+    since = await doubted(server, record)
+    told = await now(server)
+    assert (told["calibration"], told["confidence_status"], told["unverified_since"]) == (record.id, "unverified", since)
+    assert (await server.client.get("/v1/models")).json()["models"][2]["confidence_status"] == "unverified"
+    new, again, copied = await drafted(server, "b"), await drafted(server, "a"), await server.drafts([image("copy", b"a")], NAMER)
+    for draft in (new, again, copied[0]):
+        assert marks(draft) == (record.id, "unverified", since)
+        assert draft["confidence"] is not None
+    assert again["id"] == before["id"]
+    await doubted(server, record)  # since the first alarm
+    assert marks(await drafted(server, "b")) == (record.id, "unverified", since)
+    if end == "promoted":
+        assert (await promoted(server, record))["unverified_since"] is None
+    else:
+        await doubted(server, record, end)
+    after = await drafted(server, "a")
+    assert (after["id"], marks(after)) == (before["id"], (record.id, "calibrated", None))
+    fresh = await drafted(server, "b")  # what was made under the alarm does not outlive it
+    assert fresh["id"] != new["id"]
+    assert marks(fresh) == (record.id, "calibrated", None)
+
+
+async def test_an_alarm_is_of_one_calibration(server: Server, record: CalibrationRecord, other: CalibrationRecord) -> None:
+    await taken(server, record, other)
+    await promoted(server, record)
+    since = await doubted(server, record)
+    await promoted(server, other)
+    assert marks(await drafted(server)) == (other.id, "calibrated", None)
+    assert (await back(server)).json()["unverified_since"] == since  # it is no better than it was
+    assert marks(await drafted(server)) == (record.id, "unverified", since)
+
+
+async def test_an_uncalibrated_version_has_nothing_to_doubt(server: Server, record: CalibrationRecord) -> None:
+    await doubted(server, record)
+    assert marks(await drafted(server)) == (None, "uncalibrated", None)
 
 
 async def test_database_trouble_keeps_the_last_known(server: Server, record: CalibrationRecord, monkeypatch: pytest.MonkeyPatch) -> None:

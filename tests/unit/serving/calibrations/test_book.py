@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 
-from calibration.record import CalibrationRecord
+from calibration.record import Badge, CalibrationRecord
+from candor.confidences import UNCALIBRATED
 from candor.errors import StorageUnavailable
 from candor.manifest import Manifest
-from candor.predictions import Task
+from candor.predictions import Classification, Task
 from serving.calibrations.book import FRESH_SECONDS, Book, InForce, unfit
 from serving.config import Settings
 from store import Store, open_store
@@ -92,6 +95,19 @@ async def test_an_open_alarm_makes_it_unverified_since_then(kept: Calibrations, 
     await book.read()
     assert book.current(NAMER) == InForce(own)
     assert book.current(NAMER).status == status
+
+
+def test_under_an_alarm_no_label_is_marked() -> None:
+    badge = Badge(threshold=0.5, epsilon=0.05, delta=0.1, unit="label", rows={}, figures={})
+    prediction = Classification((1, 1), np.array([3.0, 0.0]))
+    plain = InForce(record(badge=badge)).confidences(prediction, NAMER)
+    assert (plain.status, None if plain.badges is None else plain.badges.tolist()) == ("calibrated", [True, False])
+    doubted = InForce(record(badge=badge), unverified_since=datetime.now(UTC)).confidences(prediction, NAMER)
+    assert (doubted.status, doubted.calibration, doubted.badges) == ("unverified", plain.calibration, None)
+    assert doubted.labels is not None
+    assert plain.labels is not None
+    assert doubted.labels.tolist() == plain.labels.tolist()
+    assert InForce(None, unverified_since=datetime.now(UTC)).confidences(prediction, NAMER) == UNCALIBRATED
 
 
 @pytest.mark.parametrize(
