@@ -269,7 +269,8 @@ def _badge(badge: Badge) -> list[str]:
     shares = [f"{label}: {value_text(one)}" for label, one in _labelled(figures_in(badge.figures))]
     return [
         f"Labels with confidence {plain(badge.threshold)} or more are marked `high`. With probability {percent(1 - badge.delta)} over the "
-        f"rows that the threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong{on_average}, on data like those.",
+        f"rows that the threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong{on_average}, on data like "
+        "those.",
         f"On the rows that it was selected on: {', '.join(said) or NONE}.",
         f"On the test rows, which it has not seen: {'; '.join([', '.join(tested), *shares])}.",
     ]
