@@ -23,6 +23,7 @@ from candor.predictions import Prediction
 from store.calibrations import Calibrations, Standing
 
 FRESH_SECONDS = 2.0
+_READ_SECONDS = 2.0  # how long drafts wait for a database that does not answer
 _BY_CLASS = ("vector", "class_temperature_bias")  # methods with a parameter for each class
 
 _log = structlog.get_logger(__name__)
@@ -93,9 +94,10 @@ class Book:
             if now - self._read_at < FRESH_SECONDS:
                 return
             try:
-                await self.read()
-            except StorageUnavailable as error:
-                _log.warning("calibrations_not_read", detail=error.detail, note="what was in force stays")
+                async with asyncio.timeout(_READ_SECONDS):
+                    await self.read()
+            except (StorageUnavailable, TimeoutError) as error:
+                _log.warning("calibrations_not_read", detail=str(error) or "no answer", note="what was in force stays")
             self._read_at = now
 
     def current(self, manifest: Manifest) -> InForce:

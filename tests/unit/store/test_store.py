@@ -216,6 +216,14 @@ async def test_keys_expire_and_their_rows_go(timed: Store, clock: Clock, url: st
     await engine.dispose()
 
 
+async def test_a_write_says_how_many_rows_it_touched(store: Store) -> None:
+    for key in ("a", "b"):
+        await store.claim(key, "print", 60)
+    assert await store.execute(sa.text("UPDATE idempotency SET status = 200")) == 2
+    assert await store.execute(sa.text("UPDATE idempotency SET status = 500 WHERE key = 'c'")) == 0
+    assert [row.status for row in await store.read(sa.text("SELECT status FROM idempotency WHERE key = :key"), {"key": "a"})] == [200]
+
+
 async def test_ping(store: Store, tmp_path: Path) -> None:
     await store.ping()
     with pytest.raises(StorageUnavailable, match="no such table"):
