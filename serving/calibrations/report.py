@@ -15,7 +15,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from calibration.intervals import Figure
 from calibration.record import Badge, CalibrationRecord, Further
 from serving.calibrations import plots
 from serving.calibrations.read import (
@@ -56,9 +55,8 @@ _LABELS = {
     "aupr_wrong": "average precision of finding wrong words",
     "reviewed": "share of words to look at until 80 % of the wrong ones are found",
     "classes_of_ece": "classes of 50 boxes or more",
-    "coverage": "share of labels that are marked",
-    "wrong": "share of them that is wrong",
 }
+_BADGE_SHARES = {"coverage": "share of labels that are marked", "wrong": "share of them that is wrong"}
 _BADGE_COUNTS = {"n": "labels", "labels": "of them marked", "items": "items with a marked one", "wrong": "wrong ones among the marked"}
 _MOST_NUMBERS = 8  # that are listed one by one
 _EVENTS = {"no_edit": "No edit needed", "segment": "Whole segments"}
@@ -116,6 +114,7 @@ def html(record: CalibrationRecord) -> str:
     return _template().render(
         record=record,
         name=name,
+        caveat=str(record.data.get("caveat") or ""),
         verdict=verdict(record),
         sentence=sentence(record, own.unit),
         steps=next_steps(record),
@@ -266,7 +265,8 @@ def _badge(badge: Badge) -> list[str]:
     said = [f"{_said(badge.rows[key])} {label}" for key, label in _BADGE_COUNTS.items() if key in badge.rows]
     counts = {key: value for key, value in badge.figures.items() if not is_figure(value)}
     tested = [f"{_said(counts[key])} {label}" for key, label in _BADGE_COUNTS.items() if key in counts]
-    shares = [f"{label}: {value_text(one)}" for label, one in _labelled(figures_in(badge.figures))]
+    found = figures_in(badge.figures)
+    shares = [f"{label}: {value_text(found[key])}" for key, label in _BADGE_SHARES.items() if key in found]
     return [
         f"Labels with confidence {plain(badge.threshold)} or more are marked `high`. With probability {percent(1 - badge.delta)} over the "
         f"rows that the threshold was selected on, at most {percent(badge.epsilon)} of such labels are wrong{on_average}, on data like "
@@ -274,10 +274,6 @@ def _badge(badge: Badge) -> list[str]:
         f"On the rows that it was selected on: {', '.join(said) or NONE}.",
         f"On the test rows, which it has not seen: {'; '.join([', '.join(tested), *shares])}.",
     ]
-
-
-def _labelled(found: Mapping[str, Figure]) -> list[tuple[str, Figure]]:
-    return [(_LABELS.get(key, key.replace("_", " ")), one) for key, one in found.items()]
 
 
 def _facts(record: CalibrationRecord) -> Iterator[tuple[str, str]]:

@@ -83,6 +83,7 @@ def test_a_full_record_is_told_in_full(page: str) -> None:
         "one number for all 0.593 (0.573 to 0.613)",
         "sharpness (variance of the confidence) 0.0412 (0.0405 to 0.0419)",
         "LaECE 0.082 (0.072 to 0.092) 0.060 / 0.078",
+        "recall 0.613 (0.603 to 0.623)",
         "source: farm 40 5 70.0 % 71.0 % too few rows -",
         "size: small 2,000 250 70.0 % 71.0 % 0.041 (0.031 to 0.051) 0.020 / 0.026",
         "0.933 to 1.000 750 0.967 0.973 0.954 to 0.980",
@@ -131,7 +132,8 @@ def test_what_an_older_record_lacks_is_said() -> None:
     text = Reader(report.html(full_record(figures=figures, further={}, badge=None))).text
     assert "This record has no figures for: reliability, methods, slices." in text
     assert "There is none: none was asked for." in text
-    empty = Reader(report.html(full_record(figures={}, further={}, badge=None, status="unverified", reason="not measured yet"))).text
+    bare = full_record(figures={}, further={}, badge=None, data={}, fit={}, libraries={}, status="unverified", reason="not measured yet")
+    empty = Reader(report.html(bare)).text
     assert "it was not measured" in empty
 
 
