@@ -9,7 +9,7 @@ from typing import Any
 
 from candor.confidences import ConfidenceStatus
 from candor.predictions import Task
-from candor.tasks import without_raw
+from candor.tasks import SPECS, without, without_raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One immutable draft. `payload` holds the task's own fields, raw scores included.
+    """One immutable draft. `payload` holds the task's own fields, raw scores included, and what policy decided: `route` and `priority`.
 
     `unverified_since` is set where an alarm about its calibration was open when it was shown: since when.
     """
@@ -56,14 +56,19 @@ class Draft:
     unverified_since: datetime | None = None
 
     def as_wire(self, *, raw: bool = False) -> dict[str, Any]:
-        """Return the draft as the native API shows it."""
-        payload = dict(self.payload) if raw else without_raw(dict(self.payload))
+        """Return the draft as the native API shows it: with `raw` all that is stored of it.
+
+        Else one that is to be made from scratch is shown without its labels, so that nobody corrects them.
+        """
+        payload = dict(self.payload) if raw else self._shown()
         return {
             "id": self.id,
             "item": self.item,
             "project": self.project,
             "task": self.task,
             "model_version": self.model_version,
+            "route": "review",  # of a draft that is older than policies
+            "priority": None,
             **payload,
             "confidence": self.confidence,
             "confidence_status": self.confidence_status,
@@ -73,27 +78,22 @@ class Draft:
             "created_at": self.created_at.isoformat(),
         }
 
+    def _shown(self) -> dict[str, Any]:
+        payload: dict[str, Any] = without_raw(dict(self.payload))
+        return {**payload, **SPECS[self.task].blank} if payload.get("route") == "from_scratch" else payload
+
     def again(self) -> Draft:
         """Return the draft as it is shown when it answers once more without the model."""
         return replace(self, timings=replace(self.timings, cached=True))
 
     def doubted(self, since: datetime) -> Draft:
         """Return the draft as it is shown while an alarm is open: its confidences are unverified, and no label is marked `high`."""
-        return replace(self, confidence_status="unverified", unverified_since=since, payload=_unmarked(dict(self.payload)))
+        return replace(self, confidence_status="unverified", unverified_since=since, payload=without(dict(self.payload), "badge"))
 
     def for_item(self, draft_id: str, item: str, project: str | None, created_at: datetime) -> Draft:
         """Return the same proposal as a draft of another item with the same bytes: what people do with it is another story."""
         payload = _renamed(dict(self.payload), self.id, draft_id)
         return replace(self.again(), id=draft_id, item=item, project=project, created_at=created_at, payload=payload)
-
-
-def _unmarked(value: Any) -> Any:
-    """Take the badges off a payload."""
-    if isinstance(value, dict):
-        return {key: None if key == "badge" else _unmarked(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_unmarked(inner) for inner in value]
-    return value
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,9 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task. `render` gives a draft's payload as JSON values; `confidence` the whole draft's probability, where estimated."""
+    """One task. `render` gives a draft's payload as JSON values. Of a payload, `confidence` is the whole draft's probability, where it is
+    estimated, and `judged` are the labels that a person finds right or wrong; `blank` stands in their place where they are not shown.
+    """
 
     name: Task
     media: Literal["image", "audio"]
@@ -33,14 +35,24 @@ class TaskSpec:
     correctness: str
     render: Callable[[Any, Confidences, Rendering], dict[str, Any]]
     confidence: Callable[[dict[str, Any]], float | None]
+    judged: Callable[[Mapping[str, Any]], list[Mapping[str, Any]]]
+    blank: Mapping[str, Any]
 
 
 def _round(value: float, digits: int = 6) -> float:
     return round(float(value), digits)
 
 
-def _at(confidences: Confidences, index: int) -> float | None:
-    return None if confidences.labels is None else _round(confidences.labels[index])
+def _at(confidences: Confidences, index: int) -> dict[str, Any]:
+    """What is known of one label. `no_edit` is there only where it is estimated, and `badge` only where the label has it."""
+    found: dict[str, Any] = {"confidence": None if confidences.labels is None else _round(confidences.labels[index])}
+    if confidences.no_edit is not None:
+        found["no_edit"] = _round(confidences.no_edit[index])
+    return {**found, **_badge(confidences, index)}
+
+
+def _badge(confidences: Confidences, index: int) -> dict[str, str]:
+    return {"badge": "high"} if confidences.badges is not None and confidences.badges[index] else {}
 
 
 def _render_detections(prediction: Detections, confidences: Confidences, how: Rendering) -> dict[str, Any]:
@@ -53,7 +65,7 @@ def _render_detections(prediction: Detections, confidences: Confidences, how: Re
                 "id": f"{how.draft_id}.{position}",
                 "label": how.labels[prediction.class_index[i]],
                 "xyxy": [_round(x, 3) for x in prediction.xyxy[i]],
-                "confidence": _at(confidences, i),
+                **_at(confidences, i),
                 "raw": {"score": _round(prediction.score[i]), "logit": _round(prediction.logit[i])},
             }
             for position, i in enumerate(shown)
@@ -72,13 +84,17 @@ def softmax(logits: Floats) -> Floats:
 def _render_classification(prediction: Classification, confidences: Confidences, how: Rendering) -> dict[str, Any]:
     scores = softmax(prediction.logits)
     best = np.argsort(-prediction.logits, kind="stable")[: how.top_k]
+    # the badge speaks of the draft's answer, which is the first label: its promise was measured on that alone
+    first = _badge(confidences, int(best[0])) if len(best) else {}
     return {
         "image_size": list(prediction.image_size),
+        **first,
         "labels": [
             {
                 "id": f"{how.draft_id}.{position}",
                 "label": how.labels[i],
-                "confidence": _at(confidences, int(i)),
+                **_at(replace(confidences, badges=None), int(i)),
+                **(first if position == 0 else {}),
                 "raw": {"score": _round(scores[i]), "logit": _round(prediction.logits[i])},
             }
             for position, i in enumerate(best)
@@ -86,22 +102,26 @@ def _render_classification(prediction: Classification, confidences: Confidences,
     }
 
 
-def _render_segment(segment: Segment, first_word: int, confidences: Confidences, label_id: str) -> dict[str, Any]:
+def _render_segment(segment: Segment, at: tuple[int, int], confidences: Confidences, draft_id: str) -> dict[str, Any]:
+    """Render the segment of a position, whose first word has another over all segments: `at` is both."""
+    position, first_word = at
+    # a segment's probability comes from a model of its own: the product of its words' is not it
+    own = None if confidences.segments is None else _round(confidences.segments[position])
     return {
-        "id": label_id,
+        "id": f"{draft_id}.{position}",
         "start": _round(segment.start, 3),
         "end": _round(segment.end, 3),
         "text": segment.text.strip(),
-        "confidence": None,  # a segment's own probability needs its own model: the product of its words' is not it
+        "confidence": own,
         "words": [
             {
                 "text": word.text.strip(),
                 "start": _round(word.start, 3),
                 "end": _round(word.end, 3),
-                "confidence": _at(confidences, first_word + position),
+                **_at(confidences, first_word + number),
                 "raw": {"score": _round(word.score), "logit": _round(word.logit)},
             }
-            for position, word in enumerate(segment.words)
+            for number, word in enumerate(segment.words)
         ],
         "raw": {
             "avg_logprob": _round(segment.avg_logprob),
@@ -114,7 +134,7 @@ def _render_segment(segment: Segment, first_word: int, confidences: Confidences,
 def _render_transcript(prediction: Transcript, confidences: Confidences, how: Rendering) -> dict[str, Any]:
     rendered, first_word = [], 0
     for position, segment in enumerate(prediction.segments):
-        rendered.append(_render_segment(segment, first_word, confidences, f"{how.draft_id}.{position}"))
+        rendered.append(_render_segment(segment, (position, first_word), confidences, how.draft_id))
         first_word += len(segment.words)
     return {
         "duration": _round(prediction.duration, 3),
@@ -135,6 +155,18 @@ def _first_label(payload: dict[str, Any]) -> float | None:
     return confidence
 
 
+def _every_label(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(payload["labels"])
+
+
+def _best_label(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(payload["labels"][:1])
+
+
+def _every_word(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [word for segment in payload["segments"] for word in segment["words"]]
+
+
 SPECS: Mapping[Task, TaskSpec] = {
     "detection": TaskSpec(
         name="detection",
@@ -144,6 +176,8 @@ SPECS: Mapping[Task, TaskSpec] = {
         correctness="the box matches an unmatched true box of its class at IoU >= 0.5, in descending score; a duplicate is wrong",
         render=_render_detections,
         confidence=_not_estimated,
+        judged=_every_label,
+        blank={"labels": []},
     ),
     "classification": TaskSpec(
         name="classification",
@@ -153,6 +187,8 @@ SPECS: Mapping[Task, TaskSpec] = {
         correctness="the label equals the truth",
         render=_render_classification,
         confidence=_first_label,
+        judged=_best_label,
+        blank={"labels": []},
     ),
     "transcription": TaskSpec(
         name="transcription",
@@ -162,6 +198,8 @@ SPECS: Mapping[Task, TaskSpec] = {
         correctness="the word is a correct word in the alignment of the normalised text with the normalised reference",
         render=_render_transcript,
         confidence=_not_estimated,
+        judged=_every_word,
+        blank={"text": "", "segments": []},
     ),
 }
 
@@ -173,8 +211,13 @@ def render(task: Task, prediction: Prediction, confidences: Confidences, how: Re
 
 def without_raw(value: Any) -> Any:
     """Return a payload without its raw scores, which are shown only on request."""
+    return without(value, "raw")
+
+
+def without(value: Any, name: str) -> Any:
+    """Return a payload without the fields of a name, wherever they stand."""
     if isinstance(value, dict):
-        return {key: without_raw(inner) for key, inner in value.items() if key != "raw"}
+        return {key: without(inner, name) for key, inner in value.items() if key != name}
     if isinstance(value, list):
-        return [without_raw(inner) for inner in value]
+        return [without(inner, name) for inner in value]
     return value

@@ -75,7 +75,7 @@ def _section(model: Any, prefix: str, variable: str | None) -> str:
 
 def configuration() -> str:
     """Return docs/reference/configuration.md."""
-    from serving.config import ModelSettings, Section, Settings, TaskSettings  # noqa: PLC0415
+    from serving.config import ModelSettings, ProjectSettings, Section, Settings, TaskSettings  # noqa: PLC0415
 
     text = _HEAD.format(source="serving/config.py") + "# Configuration\n\n"
     text += (
@@ -89,7 +89,9 @@ def configuration() -> str:
     text += f"## tasks\n\n{Settings.model_fields['tasks'].description} `<task>` is `detection`, `transcription` or `classification`.\n\n"
     text += _section(TaskSettings, "tasks.<task>.", "CANDOR_TASKS__<TASK>__")
     text += f"## models\n\n{Settings.model_fields['models'].description} Set them in the file: names hold signs that variables can't.\n\n"
-    return text + _section(ModelSettings, "models.<name>.", None).rstrip("\n") + "\n"
+    text += _section(ModelSettings, "models.<name>.", None)
+    text += f"## projects\n\n{Settings.model_fields['projects'].description} Set them in the file, too.\n\n"
+    return text + _section(ProjectSettings, "projects.<name>.", None).rstrip("\n") + "\n"
 
 
 def errors() -> str:

@@ -126,7 +126,6 @@ def _drafter(settings: Settings, task: Task, catalog: Catalog, sources: Sources,
         catalog,
         Engine(load_model, engine_options(how, media_limits(settings)), report),
         sources,
-        settings.limits,
-        settings.server.request_seconds,
+        settings,
         book,
     )

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from candor.errors import InvalidRequest
+from candor.policy import FROM_SCRATCH_BELOW, Policy
 from candor.predictions import Task
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -120,6 +121,23 @@ class ModelSettings(Section):
     aliases: tuple[str, ...] = Field(("production",), description="Aliases that point to this model's version.")
 
 
+class PolicySettings(Section):
+    """What is done with the confidences of drafts. A project may override each of these; a stored draft keeps what was decided for it."""
+
+    badge: bool = Field(True, description="Mark labels as `high` where the calibration has certified a threshold for it.")
+    from_scratch_below: dict[Task, Annotated[float, Field(ge=0, le=1)] | None] = Field(
+        dict(FROM_SCRATCH_BELOW),
+        description="By task: the confidence below which a draft is withheld, as correcting it would cost more than starting clean: a "
+        "classification's own, the mean of a detection's boxes or a transcript's words. Empty, or no number for a task: none is withheld.",
+    )
+
+
+class ProjectSettings(Section):
+    """One project. A project that is not named here has the defaults."""
+
+    policy: dict[str, Any] = Field(default_factory=dict, description="Overrides of `policy` for this project.")
+
+
 class Settings(BaseSettings):
     """The whole configuration."""
 
@@ -130,8 +148,10 @@ class Settings(BaseSettings):
     media: MediaSettings = MediaSettings()  # type: ignore[call-arg]
     storage: StorageSettings = StorageSettings()  # type: ignore[call-arg]
     engine: EngineSettings = EngineSettings()  # type: ignore[call-arg]
+    policy: PolicySettings = PolicySettings()  # type: ignore[call-arg]
     tasks: dict[Task, TaskSettings] = Field(default_factory=dict, description="The tasks that this server drafts.")
     models: Annotated[dict[str, ModelSettings], Field(description="The models that this server knows, by name.")] = {}
+    projects: Annotated[dict[str, ProjectSettings], Field(description="The projects that differ from the defaults, by name.")] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -158,6 +178,12 @@ class Settings(BaseSettings):
             except ValidationError as error:
                 wrong = error.errors()[0]
                 raise ValueError(f"tasks.{task}.engine.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
+        for project in self.projects:
+            try:
+                self._policy_of(project)
+            except ValidationError as error:
+                wrong = error.errors()[0]
+                raise ValueError(f"projects.{project}.policy.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
         if self.server.host not in LOOPBACK and not self.server.allow_remote:
             raise ValueError(f"server.host {self.server.host} is beyond loopback: set server.allow_remote: true if you mean it")
         return self
@@ -165,6 +191,17 @@ class Settings(BaseSettings):
     def engine_for(self, task: Task) -> EngineSettings:
         """Return the engine settings of a task: the general ones under its own."""
         return EngineSettings.model_validate({**self.engine.model_dump(), **self.tasks[task].engine})
+
+    def policy_for(self, project: str | None) -> Policy:
+        """Return a project's policy: the general one under its own."""
+        found = self.policy if project is None or project not in self.projects else self._policy_of(project)
+        return Policy(found.badge, {task: least for task, least in found.from_scratch_below.items() if least is not None})
+
+    def _policy_of(self, project: str) -> PolicySettings:
+        general, own = self.policy.model_dump(), self.projects[project].policy
+        if isinstance(below := own.get("from_scratch_below"), dict):
+            own = {**own, "from_scratch_below": {**general["from_scratch_below"], **below}}
+        return PolicySettings.model_validate({**general, **own})
 
 
 def load_settings(path: Path) -> Settings:

@@ -20,13 +20,14 @@ from candor.drafts import Draft, Timings
 from candor.errors import CandorError, DeadlineExceeded, InvalidRequest, MediaTooLarge, ModelUnavailable, NoItems, NotReady, TooManyItems
 from candor.ids import new_id
 from candor.manifest import Manifest
+from candor.policy import decided
 from candor.predictions import Prediction, Task
 from candor.tasks import SPECS, Rendering, render
 from models.catalog import Catalog
 from serving import metrics
 from serving.admission import Admission
 from serving.calibrations.book import Book, InForce
-from serving.config import LimitSettings
+from serving.config import Settings
 from serving.engine import Engine
 from serving.media import MediaFetcher
 from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
@@ -85,8 +86,7 @@ class LocalDrafter:
         catalog: Catalog,
         engine: Engine,
         sources: Sources,
-        limits: LimitSettings,
-        request_seconds: float,
+        settings: Settings,
         book: Book,
     ) -> None:
         """`book` says which calibration is in force."""
@@ -95,11 +95,12 @@ class LocalDrafter:
         self._catalog = catalog
         self._engine = engine
         self._sources = sources
-        self._limits = limits
-        self._request_seconds = request_seconds
+        self._limits = settings.limits
+        self._request_seconds = settings.server.request_seconds
+        self._policy_for = settings.policy_for
         self._book = book
-        self._admission = Admission(limits.queued_items, limits.queued_bytes)
-        self._room = Room(limits.queued_bytes)
+        self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes)
+        self._room = Room(self._limits.queued_bytes)
         self._warming = False
         self._not_installed = ""  # why the default model could not be
 
@@ -249,8 +250,9 @@ class LocalDrafter:
         for draft in stored:
             if draft.item == item.id and draft.project == request.project:
                 return _Answer(ItemResult(item.id, draft.again()))
-        if stored:
-            copied = stored[0].for_item(new_id("drf"), item.id, request.project, datetime.now(UTC))
+        policy = self._policy_for(request.project)
+        if alike := [draft for draft in stored if self._policy_for(draft.project) == policy]:
+            copied = alike[0].for_item(new_id("drf"), item.id, request.project, datetime.now(UTC))
             return _Answer(ItemResult(item.id, copied), new=True)
         try:
             async with asyncio.timeout_at(passage.deadline):
@@ -263,8 +265,10 @@ class LocalDrafter:
 
     def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
         manifest, draft_id = passage.manifest, new_id("drf")
-        confidences = passage.calibration.confidences(prediction, manifest)
-        payload = render(self.task, prediction, confidences, Rendering(draft_id, manifest.labels, manifest.display_threshold))
+        policy, confidences = self._policy_for(passage.request.project), passage.calibration.confidences(prediction, manifest)
+        shown = confidences if policy.badge else replace(confidences, badges=None)
+        payload = render(self.task, prediction, shown, Rendering(draft_id, manifest.labels, manifest.display_threshold))
+        payload = decided(self.task, payload, policy, calibrated=confidences.labels is not None)
         return Draft(
             id=draft_id,
             item=got.item.id,

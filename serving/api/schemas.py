@@ -89,7 +89,11 @@ class TimingsBody(BaseModel):
 
 
 class DraftBody(BaseModel):
-    """One draft. Beside these fields it carries its task's own: see docs/architecture."""
+    """One draft. Beside these fields it carries its task's own: see docs/architecture.
+
+    `badge` stands only where a label has it, and `no_edit` only where it is estimated: with a hundred boxes in an image, fields that say
+    nothing would be half of the answer. All other fields are always there.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -98,10 +102,29 @@ class DraftBody(BaseModel):
     project: str | None
     task: Task
     model_version: str = Field(description="`name@sha256:<hex>`")
-    labels: list[dict[str, Any]] | None = Field(None, description="Detection and classification: label, confidence, and `xyxy` in pixels.")
+    route: Literal["review", "from_scratch"] = Field(
+        description="`from_scratch`: correcting the draft would cost more than starting clean, so it is shown without its labels, unless "
+        "raw scores are asked for. What the project's policy said when the draft was made."
+    )
+    priority: float | None = Field(
+        description="How soon people should look, 0 to 1, the hardest first; null without a calibration. Compare within one task."
+    )
+    badge: Literal["high"] | None = Field(
+        None,
+        description="Classification: the first label has the badge. Boxes and words have their own. It promises that few such labels are "
+        "wrong; `GET /v1/calibrations/{id}` tells how few, and how sure that is.",
+    )
+    labels: list[dict[str, Any]] | None = Field(
+        None,
+        description="Detection and classification: label, confidence, `badge`; of a box also `xyxy` in pixels and `no_edit`, the "
+        "probability that it stands so well that nobody needs to move it.",
+    )
     text: str | None = Field(None, description="Transcription: the whole text; `segments` and their `words` carry times in seconds.")
     confidence: float | None = Field(description="Probability that the whole draft is right, where it is estimated.")
     confidence_status: Literal["calibrated", "unverified", "uncalibrated"]
+    unverified_since: str | None = Field(
+        description="When the alarm was raised that is open on the calibration; no label has a badge then."
+    )
     calibration: str | None = Field(description="Id of the calibration behind the confidences.")
     timings: TimingsBody
     created_at: str

@@ -51,6 +51,19 @@ def test_boxes_below_the_threshold_are_not_shown_and_do_not_shift_the_others() -
     assert [(label["id"], label["confidence"]) for label in payload["labels"]] == [("d.0", 0.1), ("d.1", 0.2)]
 
 
+def test_boxes_say_what_is_known_of_them_and_no_more() -> None:
+    known = Confidences("calibrated", "cal_1", np.array([0.9, 0.2, 0.8]), np.array([True, False, True]), no_edit=np.array([0.6, 0.1, 0.7]))
+    payload = render("detection", detections(0.9, 0.6, 0.3), known, Rendering("d", ("cat", "dog"), 0.5))
+    first, second = payload["labels"]
+    assert (first["confidence"], first["no_edit"], first["badge"]) == (0.9, 0.6, "high")
+    assert (second["confidence"], second["no_edit"]) == (0.2, 0.1)
+    assert "badge" not in second  # and the third has one, but is not shown
+    assert "badge" not in payload
+    assert SPECS["detection"].judged(payload) == [first, second]
+    plain = render("detection", detections(0.9), confident(0.9), Rendering("d", ("cat",)))["labels"][0]
+    assert {"badge", "no_edit"}.isdisjoint(plain)
+
+
 def test_no_boxes_are_no_labels() -> None:
     assert render("detection", detections(), UNCALIBRATED, Rendering("d", ("cat",)))["labels"] == []
 
@@ -65,6 +78,17 @@ def test_the_best_classes_are_shown_with_the_confidences_of_their_own_classes() 
     ]
     assert payload["labels"][0]["raw"] == {"score": pytest.approx(0.643914), "logit": 3.0}
     assert SPECS["classification"].confidence(payload) == 0.5
+
+
+def test_the_badge_is_the_first_labels_alone_and_the_drafts() -> None:
+    prediction = Classification((2, 1), np.array([0.0, 3.0, 2.0]))
+    marked = Confidences("calibrated", "cal_1", np.array([0.2, 0.5, 0.3]), np.array([True, True, True]))
+    payload = render("classification", prediction, marked, Rendering("d", ("a", "b", "c")))
+    assert payload["badge"] == "high"
+    assert [label.get("badge") for label in payload["labels"]] == ["high", None, None]
+    assert SPECS["classification"].judged(payload) == payload["labels"][:1]
+    unmarked = Confidences("calibrated", "cal_1", np.array([0.2, 0.5, 0.3]), np.array([True, False, True]))
+    assert "badge" not in json.dumps(render("classification", prediction, unmarked, Rendering("d", ("a", "b", "c"))))
 
 
 def test_classes_that_tie_keep_their_order() -> None:
@@ -88,6 +112,17 @@ def test_words_take_their_confidences_over_all_segments_in_order() -> None:
     assert payload["segments"][0]["raw"] == {"avg_logprob": -0.1, "no_speech_prob": 0.01, "compression_ratio": 1.2}
     assert {segment["confidence"] for segment in payload["segments"]} == {None}
     assert SPECS["transcription"].confidence(payload) is None
+
+
+def test_segments_have_a_confidence_of_their_own_and_words_their_badges() -> None:
+    first = Segment("Hello you.", 0.0, 1.0, (word("Hello", 0.0), word("you.", 0.5)), -0.1, 0.01, 1.2)
+    second = Segment("Bye.", 2.0, 3.0, (word("Bye.", 2.0),), -0.2, 0.02, 1.0)
+    marks = np.array([False, True, True])
+    known = Confidences("calibrated", "cal_1", np.array([0.1, 0.9, 0.8]), marks, segments=np.array([0.3, 0.7]))
+    payload = render("transcription", Transcript(3.0, "en", (first, second)), known, Rendering("d", ()))
+    assert [segment["confidence"] for segment in payload["segments"]] == [0.3, 0.7]
+    assert [one.get("badge") for one in SPECS["transcription"].judged(payload)] == [None, "high", "high"]
+    assert all("badge" not in segment for segment in payload["segments"])
 
 
 def test_no_speech_is_said() -> None:

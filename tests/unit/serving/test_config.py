@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from candor.errors import InvalidRequest
+from candor.policy import Policy
 from serving.config import EngineSettings, Settings, absolute, cache_home, load_settings, log_destination, metrics_folder, set_environment
 
 GOOD = """
@@ -57,6 +58,11 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("server: {topology: many}", "server.topology"),
         ("server: {host: 0.0.0.0}", "allow_remote: true if you mean it"),
         ("tasks: {segmentation: {model: x}}", "tasks.segmentation"),
+        ("policy: {from_scratch_below: {classification: 1.5}}", "policy.from_scratch_below.classification"),
+        ("policy: {from_scratch_below: {segmentation: 0.5}}", "policy.from_scratch_below.segmentation"),
+        ("projects: {street: {policy: {bagde: true}}}", "projects.street.policy.bagde: Extra inputs"),
+        ("projects: {street: {policy: {from_scratch_below: {detection: -1}}}}", "projects.street.policy.from_scratch_below.detection"),
+        ("projects: {street: {badge: true}}", "projects.street.badge"),
         ("tasks: {detection: {model: none}}", "tasks.detection.model names 'none', which is not under `models`"),
         (GOOD.replace("detection: {model", "classification: {model"), "whose task is detection"),
         ("models: {x: {task: detection}}", "models.x.family"),
@@ -80,6 +86,24 @@ def test_a_wrong_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CANDOR_SERVER__PORT", "many")
     with pytest.raises(InvalidRequest, match=r"server\.port"):
         load_settings(written(tmp_path, GOOD))
+
+
+def test_a_project_may_have_a_policy_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+policy: {from_scratch_below: {transcription: 0.6, classification: 0.3}}
+projects:
+  street: {policy: {badge: false}}
+  talks: {policy: {from_scratch_below: {transcription: null, detection: 0.1}}}
+  plain: {}
+"""
+    settings = load_settings(written(tmp_path, text))
+    general = Policy(True, {"transcription": 0.6, "classification": 0.3})
+    assert settings.policy_for(None) == settings.policy_for("unknown") == settings.policy_for("plain") == general
+    assert settings.policy_for("street") == Policy(False, general.from_scratch_below)
+    assert settings.policy_for("talks") == Policy(True, {"classification": 0.3, "detection": 0.1})
+    monkeypatch.setenv("CANDOR_POLICY__BADGE", "false")
+    assert load_settings(written(tmp_path, text)).policy_for("talks").badge is False
+    assert load_settings(written(tmp_path, "")).policy_for(None) == Policy(False)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

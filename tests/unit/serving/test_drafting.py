@@ -275,7 +275,8 @@ async def test_a_calibration_of_this_version_is_applied(folder: Path, status: st
 async def test_words_are_calibrated(folder: Path) -> None:
     settings, record = calibrated(folder, "transcription", lambda version: calibration_of(version, "transcription"))
     async with running(settings) as server:
-        (draft,) = await server.drafts([audio("a", b'{"units": 2}')], "/v1/transcription/drafts")
+        (draft,) = await server.drafts([audio("a", b'{"units": 2}')], "/v1/transcription/drafts", include=["raw"])
+        assert draft["route"] == "from_scratch"  # so it is shown because raw scores are asked for
         assert draft["calibration"] == record.id
         assert draft["confidence"] is None
         (segment,) = draft["segments"]
