@@ -124,7 +124,7 @@ def _add_changes(router: APIRouter) -> None:
     @router.post(
         "/v1/calibrations/{calibration_id}/promote",
         summary="Put a calibration in force",
-        description="Within two seconds every replica shows new drafts of its version with it. Promoted again while an alarm is open, it is "
+        description="Within two seconds every replica drafts with it. Promoted again while an alarm about it is open, it is "
         "trusted again. Refused where it does not fit.",
         response_model=VersionCalibrationAnswer,
         responses=problems(404, 409, 422, 503),
