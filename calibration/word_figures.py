@@ -17,7 +17,6 @@ from calibration.refinement import Levels, figure_json
 from candor.predictions import Floats
 
 CAUGHT = 0.8  # share of the wrong words that a review should catch
-_SLIP = 1e-9  # of a product of floats that should be a whole number
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def _aupr(labels: Floats, wrong: Floats) -> Floats:
 def _reviewed(labels: Floats, wrong: Floats) -> Floats:
     """Share of labels, least confidence first, that holds 80 % of the wrong ones or more: on average, within a level."""
     total, upto = wrong.sum(axis=1), np.cumsum(wrong, axis=1)
-    needed = np.ceil(CAUGHT * total - _SLIP)
+    needed = np.ceil(CAUGHT * total)
     row, at = np.arange(len(wrong)), np.argmax(upto >= needed[:, None], axis=1)
     share = (needed - upto[row, at] + wrong[row, at]) / np.maximum(wrong[row, at], 1)
     looked_at = np.cumsum(labels, axis=1)[row, at] - labels[row, at] * (1 - share)

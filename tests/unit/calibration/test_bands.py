@@ -47,6 +47,12 @@ def test_an_overconfident_one_is_rejected() -> None:
     assert consistency_p([1.0], [1], resamples=9) == 1.0
 
 
+def test_the_same_error_above_and_below_is_the_same() -> None:
+    p = np.full(55, 0.1)  # 5.5 right ones are expected, in floats a little less
+    for right in (5, 6):
+        assert consistency_p(p, np.arange(55) < right, resamples=50) == 1.0
+
+
 def test_chunks_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     p = np.random.default_rng(1).beta(4, 0.93, 50)
     whole = reliability(p, p > 0.5, resamples=30)

@@ -32,6 +32,10 @@ def test_matches_are_one_to_one_and_within_a_class() -> None:
     found = best_ious(boxes((part, 0, 0.9), (A, 0, 0.8), (B, 1, 0.7), (FAR, 0, 0.6)), truth((A, 0, False), (B, 0, False)))
     assert found.tolist() == pytest.approx([0.3, 0, 0, 0])  # the second one comes too late
     assert best_ious(boxes((part, 0, 0.9), (A, 0, 0.8)), truth((A, 0, False)), 0.5).tolist() == [0.0, 1.0]
+    assert best_ious(boxes((FAR, 0, 0.9), (A, 0, 0.8)), truth((A, 0, False))).tolist() == [0.0, 1.0]  # no overlap is no match
+    beside, across = [10.0, 0, 20, 10], [5.0, 0, 15, 10]  # of two as good the last one is taken, as COCO has it
+    found = best_ious(boxes((across, 0, 0.9), (A, 0, 0.8)), truth((A, 0, False), (beside, 0, False)))
+    assert found.tolist() == pytest.approx([1 / 3, 1.0])
 
 
 def test_a_box_of_a_crowd_is_not_counted_and_takes_no_object() -> None:
@@ -39,6 +43,10 @@ def test_a_box_of_a_crowd_is_not_counted_and_takes_no_object() -> None:
     found = best_ious(boxes((edge, 0, 0.9), (A, 0, 0.8), (FAR, 0, 0.7)), truth((crowd, 0, True), (A, 0, False)))
     assert np.isnan(found[0])
     assert found[1:].tolist() == [1.0, 0.0]
+
+
+def test_a_box_that_only_touches_a_crowd_is_wrong() -> None:
+    assert best_ious(boxes(([45.0, 0, 65, 10], 0, 0.9)), truth(([0.0, 0, 50, 50], 0, True))).tolist() == [0.0]
 
 
 def test_nothing_found_and_nothing_there() -> None:
@@ -123,6 +131,15 @@ def test_by_hand() -> None:
     assert figures.class_ece == Figure(None)
 
 
+def test_a_class_that_is_not_there_counts_for_overlap_and_not_for_lrp() -> None:
+    found, objects = population(300)
+    index = np.where(found.class_index == 2, 7, found.class_index)
+    there = Objects(objects.class_index[objects.class_index < 2], objects.cluster[objects.class_index < 2])
+    figures = detection_figures(replace(found, class_index=index), there, resamples=5)
+    assert figures.laece.value == pytest.approx(laece(found))
+    assert figures.lrp.value == pytest.approx(lrp(found, there))
+
+
 def test_figures_of_resamples_are_those_of_their_boxes_written_out() -> None:
     found, objects = population(240)
     figures = detection_figures(found, objects, resamples=25, seed=9)
@@ -133,7 +150,8 @@ def test_figures_of_resamples_are_those_of_their_boxes_written_out() -> None:
         drawn = ShownBoxes(*(getattr(found, name)[at] for name in ShownBoxes.__slots__))
         laeces.append(laece(drawn))
         lrps.append(lrp(drawn, Objects(objects.class_index[there], objects.cluster[there])))
-    assert figures.laece.high == pytest.approx(np.percentile(laeces, 97.5))
+    low, high = np.percentile(laeces, [2.5, 97.5])
+    assert (figures.laece.low, figures.laece.high) == pytest.approx((low, high))
     assert (figures.lrp.low, figures.lrp.high) == pytest.approx(tuple(np.percentile(lrps, [2.5, 97.5])))
 
 
@@ -160,6 +178,22 @@ def test_the_floor_of_overlap_is_what_an_honest_confidence_shows() -> None:
     assert np.mean([figure.floor_mean or 0 for figure in shown]) == pytest.approx(np.mean([figure.value or 0 for figure in shown]), rel=0.1)
 
 
+def test_an_interval_holds_its_value_though_resampling_adds_noise() -> None:
+    found, objects = population(2000)
+    alone = np.arange(2000).astype(str)
+    figure = detection_figures(replace(found, cluster=alone), objects, resamples=50).class_ece
+    assert figure.low == figure.value
+    assert figure.high is not None
+    assert figure.high > (figure.low or 0)
+
+
+def test_an_error_without_scatter_has_no_floor() -> None:
+    confidence = np.linspace(0.75, 1, 300)
+    found = ShownBoxes(confidence, np.arange(300) % 3, confidence - 0.2, confidence - 0.2, np.arange(300).astype(str))
+    figure = detection_figures(found, Objects(found.class_index, found.cluster), resamples=2).laece
+    assert (figure.value, figure.floor_95) == (pytest.approx(0.2), pytest.approx(0, abs=1e-12))
+
+
 def test_misses_are_told_by_lrp_alone() -> None:
     found, objects = population()
     few = ShownBoxes(*(getattr(found, name)[found.confidence > 0.95] for name in ShownBoxes.__slots__))
@@ -169,12 +203,13 @@ def test_misses_are_told_by_lrp_alone() -> None:
     assert some > all_ + 0.1
 
 
-def test_boxes_that_are_not_counted_change_nothing() -> None:
+@pytest.mark.parametrize(("iou", "matched"), [(np.nan, np.nan), (np.nan, 0.0), (0.0, np.nan)])
+def test_boxes_that_are_not_counted_change_nothing(iou: float, matched: float) -> None:
     found, objects = population(300)
     more = ShownBoxes(
         *(
             np.concatenate([getattr(found, name), [value]])
-            for name, value in (("confidence", 1.0), ("class_index", 0), ("iou", np.nan), ("matched", np.nan), ("cluster", "0"))
+            for name, value in (("confidence", 1.0), ("class_index", 0), ("iou", iou), ("matched", matched), ("cluster", "0"))
         )
     )
     assert detection_figures(more, objects, resamples=5) == detection_figures(found, objects, resamples=5)

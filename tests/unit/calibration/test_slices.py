@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.intervals import Figure, figures
-from calibration.slices import Slice, slices, terciles, worst
+from calibration.slices import slices, terciles, worst
 from candor.errors import InvalidRequest
 
 RNG = np.random.default_rng(5)
@@ -82,9 +82,10 @@ def test_one_cluster_has_a_floor_and_no_interval() -> None:
 
 
 def test_three_rows_all_right() -> None:
-    assert slices([0.5, 0.5, 1.0], [1, 1, 1], ["a", "b", "c"], {"all": np.full(3, "x")})[0] == Slice(
-        "all", "x", 3, 3, 1.0, pytest.approx(2 / 3), Figure(pytest.approx(1 / 3, abs=0.02)), shown=False
-    )
+    (one,) = slices([0.5, 0.5, 1.0], [1, 1, 1], ["a", "b", "c"], {"all": np.full(3, "x")})
+    assert (one.n, one.clusters, one.accuracy, one.mean_confidence) == (3, 3, 1.0, pytest.approx(2 / 3))
+    assert one.smece == Figure(one.smece.value)
+    assert one.smece.value == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_terciles() -> None:
