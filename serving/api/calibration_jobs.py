@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -34,10 +35,19 @@ _JobId = Annotated[str, Path(max_length=64)]
 
 def jobs_router() -> APIRouter:
     """Return the routes of outcomes, fits and jobs."""
-    router = APIRouter(tags=["calibrations"])
+    router = APIRouter(tags=["calibrations"], lifespan=_ended)
     _add_outcomes(router)
     _add_jobs(router)
     return router
+
+
+@asynccontextmanager
+async def _ended(app: FastAPI) -> AsyncIterator[None]:
+    """Stop a running fit as the application stops, while its store is open."""
+    yield
+    kept = getattr(app.state, "fit_jobs", None)
+    if kept is not None:
+        await kept[1].close()
 
 
 def _add_outcomes(router: APIRouter) -> None:

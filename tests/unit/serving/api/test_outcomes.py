@@ -11,7 +11,7 @@ import pytest
 from calibration.streams import STREAMS
 from candor.drafts import Draft
 from candor.manifest import Manifest
-from serving.api.calibration_jobs import MOST, jobs_router
+from serving.api.calibration_jobs import MOST
 from serving.calibrations.watch import watch
 from store.calibrations import CalibrationEvent, Calibrations
 from store.outcomes import Outcome, Outcomes
@@ -23,8 +23,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest.fixture
 def site(steady: Server) -> Server:
-    if "/v1/outcomes" not in {getattr(route, "path", "") for route in steady.app.routes}:
-        steady.app.include_router(jobs_router())
     return steady
 
 
