@@ -123,17 +123,22 @@ def _mending(record: CalibrationRecord) -> list[str]:
 
 def _too_little(record: CalibrationRecord, after: Mapping[str, Any]) -> list[str]:
     rows, fitted, sources = number(after.get("n"), "n"), number(record.fit.get("n"), "fit"), number(after.get("clusters"), "clusters")
-    shortfalls = [
-        least / max(found, 1.0)
-        for least, found in ((LEAST_ROWS, rows), (LEAST_FITTED, fitted), (LEAST_CLUSTERS, sources))
-        if found is not None and found < least
+    short = [
+        least / max(found, 1.0) for least, found in ((LEAST_ROWS, rows), (LEAST_FITTED, fitted)) if found is not None and found < least
     ]
-    if not shortfalls:
+    few_sources = sources is not None and sources < LEAST_CLUSTERS
+    if not short and not few_sources:
         return []
     items = [number(part.get("items"), "data") for part in record.data.values() if isinstance(part, Mapping) and "items" in part]
     total = sum(item or 0.0 for item in items)
-    many = f"about {_rounded_up(total * max(shortfalls) * _MARGIN):,} items in all instead of {total:,.0f}" if total else "more items"
-    return [f"Label {many}, of the kind that the model will see and from as many sources as you can, and run `candor calibrate` on them."]
+    many = f"about {_rounded_up(total * max(short) * _MARGIN):,} items in all instead of {total:,.0f}" if total and short else "more items"
+    steps = [f"Label {many}, of the kind that the model will see and from as many sources as you can, and run `candor calibrate` on them."]
+    if few_sources:
+        steps.append(
+            f"Take them from more sources (images, speakers, recordings): it was measured on {sources:.0f}, and a claim takes at least "
+            f"{LEAST_CLUSTERS}."
+        )
+    return steps
 
 
 def _dishonest(after: Mapping[str, Any]) -> list[str]:

@@ -1,15 +1,12 @@
-"""A full record, made by hand: the figures need not be true, but they hang together."""
+"""Records made by hand, a full one and an old one: the figures need not be true, but they hang together."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
-from calibration.record import Badge, CalibrationRecord, Further, load
-
-SHIPPED = Path(__file__).resolve().parents[4] / "configs" / "calibrations"
+from calibration.record import Badge, CalibrationRecord, Further
 
 
 def figure(value: float, half: float = 0.01, *, floor: float | None = None) -> dict[str, Any]:
@@ -77,7 +74,6 @@ def full_figures(n: int = 6000) -> dict[str, Any]:
 
 
 def full_record(**changes: Any) -> CalibrationRecord:
-    shipped = load(SHIPPED / "yolov3-tiny.json")
     figures = full_figures()
     no_edit = Further(
         method="temperature_bias",
@@ -97,21 +93,59 @@ def full_record(**changes: Any) -> CalibrationRecord:
         figures={"n": 6000, "labels": 2460, "items": 810, "coverage": figure(0.41), "wrong": figure(0.027, 0.006)},
     )
     counts = {"rows": 6100, "items": 900, "clusters": 880}
-    data = {**shipped.data, "fit": counts, "select": counts, "test": {**counts, "rows": 6000}}
-    reason = "smECE is at most 2.2% (97.5 % bound) on 6,000 held-out rows from 600 sources"
     made = replace(
-        shipped,
+        old_record(),
         method="class_temperature_bias",
         parameters={"slope": [0.7 + i / 100 for i in range(80)], "bias": [-0.5] * 80},
-        fit={
-            "n": 6100,
-            "notes": ["isotonic did not win against class_temperature_bias: NLL -0.0004 (-0.0021 to +0.0013) nats on 3000 rows"],
-        },
+        fit={"n": 6100, "notes": ["isotonic did not win against class_temperature_bias: NLL -0.0004 (-0.0021 to +0.0013)"]},
         figures=figures,
         further={"no_edit": no_edit},
         badge=badge,
-        data=data,
+        data={**old_record().data, "fit": counts, "select": counts, "test": {**counts, "rows": 6000}},
         status="calibrated",
-        reason=reason,
+        reason="smECE is at most 2.2% (97.5 % bound) on 6,000 held-out rows from 600 sources",
+    )
+    return replace(made, **changes)
+
+
+def old_record(**changes: Any) -> CalibrationRecord:
+    """A record of the first kind: two sides of data, and figures before and after alone."""
+
+    def bounded(value: float, low: float, high: float, *floor: float) -> dict[str, Any]:
+        return {"value": value, "low": low, "high": high, **dict(zip(("floor_mean", "floor_95"), floor, strict=False))}
+
+    before = {**measured(200, 0.1, 0.706), "clusters": 49, "accuracy": 0.4, "mean_confidence": 0.512}
+    after = {**before, "mean_confidence": 0.377, "smece": bounded(0.05735, 0.041515, 0.131604, 0.051204, 0.073343)}
+    made = CalibrationRecord(
+        task="detection",
+        method="temperature_bias",
+        parameters={"temperature": 1.3584, "bias": -0.6536},
+        model_version="spotter@sha256:" + "0f" * 32,
+        event="the box matches a not-yet-matched true box of its class at IoU >= 0.5",
+        data={
+            "name": "109 street scenes",
+            "sha256": "ab" * 32,
+            "split": "val",
+            "sources": ["farm", "zoo"],
+            "caveat": "CC BY 4.0. The model's authors trained on most of them.",
+            "rule": "by hash",
+            "fit": {"rows": 268, "items": 53, "clusters": 47},
+            "test": {"rows": 200, "items": 56, "clusters": 49},
+            "failed_items": 0,
+            "logits_reconstructed": False,
+        },
+        fit={"temperature": 1.3584, "low": 1.0023, "high": 2.018, "at_bound": False, "n": 268},
+        figures={
+            "before": {**before, "smece": bounded(0.117119, 0.085639, 0.184626, 0.051888, 0.071888)},
+            "after": after,
+            "difference": {"nll": bounded(-0.055852, -0.099285, -0.004202), "brier": bounded(-0.019754, -0.038062, 0.003536)},
+            "against_constant": {"nll": bounded(-0.022719, -0.079434, 0.043425), "brier": bounded(-0.013072, -0.037534, 0.014647)},
+        },
+        status="unverified",
+        reason="200 held-out rows; a claim takes at least 1,000",
+        created_at="2026-11-24T15:58:09+00:00",
+        libraries={"candor": "0.1.0", "numpy": "2.4.6"},
+        display_threshold=0.25,
+        fitted_items=("00132e042709fc7a",),
     )
     return replace(made, **changes)

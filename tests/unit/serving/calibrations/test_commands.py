@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from serving.calibrations.commands import report
-from tests.unit.serving.calibrations.synthetic import SHIPPED, full_figures, full_record
+from tests.unit.serving.calibrations.synthetic import full_figures, full_record, old_record
 
 
 def run(*arguments: str | Path) -> Result:
@@ -20,7 +20,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def test_writes_the_page_beside_the_record_and_says_the_verdict(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_bytes((SHIPPED / "yolov3-tiny.json").read_bytes())
+    (tmp_path / "mine.json").write_text(json.dumps(old_record().as_json()))
     found = run(tmp_path / "mine.json")
     assert found.exit_code == 0, found.output
     assert found.output.startswith("Not verified: 200 held-out rows; a claim takes at least 1,000\n- Label about 660 items")
@@ -39,7 +39,8 @@ def test_writes_plots_where_they_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_says_where_there_are_no_plots(tmp_path: Path) -> None:
-    found = run(SHIPPED / "yolov3-tiny.json", "--out", tmp_path / "p.html", "--svg", tmp_path)
+    (tmp_path / "mine.json").write_text(json.dumps(old_record().as_json()))
+    found = run(tmp_path / "mine.json", "--out", tmp_path / "p.html", "--svg", tmp_path)
     assert "no plots: this record has no figures for any" in found.output
 
 

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from calibration.record import CalibrationRecord, load
+from calibration.record import CalibrationRecord
 from candor.errors import InvalidRequest
 from serving.calibrations import plots
-from tests.unit.serving.calibrations.synthetic import SHIPPED, full_figures, full_record, slice_
+from tests.unit.serving.calibrations.synthetic import full_figures, full_record, old_record, slice_
 
 ALL = ["reliability", "methods", "slices", "no_edit.reliability"]
 
@@ -34,7 +34,7 @@ def texts(svg: str) -> str:
 
 def test_what_a_record_has_figures_for_can_be_drawn(record: CalibrationRecord) -> None:
     assert plots.available(record) == ALL
-    assert plots.available(load(SHIPPED / "yolov3-tiny.json")) == []
+    assert plots.available(old_record()) == []
 
 
 def test_files_are_the_same_each_time_and_from_several_threads(record: CalibrationRecord, drawn: dict[str, str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ import pytest
 from calibration.record import load
 from candor.errors import InvalidRequest
 from serving.calibrations import report
-from tests.unit.serving.calibrations.synthetic import SHIPPED, full_figures, full_record, measured
+from tests.unit.serving.calibrations.synthetic import full_figures, full_record, measured, old_record
 
-EMPTY = frozenset({"meta", "path", "use", "rect"})
+SHIPPED = Path(__file__).resolve().parents[4] / "configs" / "calibrations"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
@@ -95,8 +97,8 @@ def test_a_full_record_is_told_in_full(page: str) -> None:
         "No edit needed: not verified",
         "slope 80 values, 0.700 to 1.490",
         "isotonic did not win",
-        "COCO val2017, 109 images",
-        "Darknet's weights were trained on COCO 2014",
+        "109 street scenes, val",
+        "The model's authors trained on most of them.",
     ):
         assert said in text, said
 
@@ -119,17 +121,10 @@ def test_tables_have_captions_and_scopes(page: str) -> None:
     assert 'lang="en"' in page
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.glob("*.json")))
-def test_a_shipped_record_is_told_with_what_it_has(name: str) -> None:
-    record = load(SHIPPED / name)
-    text = Reader(report.html(record)).text
-    assert record.id in text
-    assert record.reason in text
-
-
 def test_what_an_older_record_lacks_is_said() -> None:
-    figures = {key: full_figures()[key] for key in ("before", "after", "difference", "against_constant")}
-    text = Reader(report.html(full_record(figures=figures, further={}, badge=None))).text
+    text = Reader(report.html(old_record())).text
+    assert "Not verified" in text
+    assert "Why: 200 held-out rows; a claim takes at least 1,000." in text
     assert "This record has no figures for: reliability, methods, slices." in text
     assert "There is none: none was asked for." in text
     bare = full_record(figures={}, further={}, badge=None, data={}, fit={}, libraries={}, status="unverified", reason="not measured yet")
@@ -159,6 +154,14 @@ def test_text_of_a_record_stays_text() -> None:
     assert not {"script", "img"} & set(read.tags)
     assert not [name for name, _ in read.attributes if name.startswith("on")]
     assert read.text.count("<script>alert(1)</script>") > 10
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.glob("*.json")))
+def test_a_shipped_record_is_told(name: str) -> None:
+    record = load(SHIPPED / name)
+    own = {key: value for key, value in record.figures.items() if key != "reliability"}  # drawing takes the time
+    text = Reader(report.html(replace(record, figures=own, further={}))).text
+    assert record.reason in text
 
 
 @pytest.mark.parametrize(

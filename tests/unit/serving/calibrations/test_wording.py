@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from calibration.intervals import Figure
-from calibration.record import CalibrationRecord, load
+from calibration.record import CalibrationRecord
 from serving.calibrations.wording import floor_text, in_short, next_steps, value_text
-from tests.unit.serving.calibrations.synthetic import SHIPPED, figure, full_figures, full_record
+from tests.unit.serving.calibrations.synthetic import figure, full_figures, full_record, old_record
 
 
 def ascii_(text: str) -> str:
@@ -37,8 +37,8 @@ def test_a_floor_has_the_figures_decimals() -> None:
     assert ascii_(floor_text(Figure(0.04, 0.03, 0.05))) == "-"
 
 
-def test_in_short_says_what_the_shipped_record_shows() -> None:
-    said = [ascii_(one) for one in in_short(load(SHIPPED / "yolov3-tiny.json").figures, "boxes")]
+def test_in_short_says_what_a_record_shows() -> None:
+    said = [ascii_(one) for one in in_short(old_record().figures, "boxes")]
     assert said == [
         "200 held-out boxes from 49 independent sources: 40.0 % were right. The raw score says 51.2 % on average, the confidence 37.7 %.",
         "Confidence and truth are 0.057 (0.042 to 0.132) apart on average (smECE); a perfect predictor would show 0.051 on as many rows, "
@@ -51,7 +51,7 @@ def test_in_short_says_what_the_shipped_record_shows() -> None:
 
 def test_too_little_data_asks_for_so_many_items() -> None:
     # 200 of 1,000 rows from 109 items: five times as many, and a fifth more as the split is by hash
-    steps = next_steps(load(SHIPPED / "yolov3-tiny.json"))
+    steps = next_steps(old_record())
     assert steps[0].startswith("Label about 660 items in all instead of 109,")
     assert "`unverified`" in steps[-1]
 
@@ -69,7 +69,11 @@ def test_advice_follows_what_was_not_shown() -> None:
     assert "The confidence is off. It is too high on average." in next_steps(off)[0]
     assert "It is too low on average." in next_steps(failed(smece=figure(0.09), accuracy=0.8, mean_confidence=0.7))[0]
     few = failed(clusters=10)
-    assert next_steps(few)[0].startswith("Label about 6,500 items in all instead of 2,700,")
+    assert next_steps(few)[0].startswith("Label more items,")
+    assert "it was measured on 10, and a claim takes at least 20" in next_steps(few)[1]
+    both = old_record(figures={**old_record().figures, "after": {**old_record().figures["after"], "clusters": 4}})
+    assert next_steps(both)[0].startswith("Label about 660 items in all instead of 109,")
+    assert "it was measured on 4," in next_steps(both)[1]
     raw = full_record(figures={**full_figures(), "difference": {"nll": figure(0.0)}}, status="unverified")
     assert "not shown to be better than the raw score" in next_steps(raw)[0]
     flat = full_record(figures={**full_figures(), "against_constant": {"brier": figure(0.0)}}, status="unverified")
