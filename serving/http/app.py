@@ -42,10 +42,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with start() as services:
             app.state.services = services
-            try:
-                yield
-            finally:
-                await services.close()
+            yield
 
     # The pages of /docs come from a package: a labeling site may have no way to the internet.
     kind = FastAPIOffline if control else FastAPI

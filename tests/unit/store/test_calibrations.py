@@ -17,13 +17,13 @@ VERSION = "namer@sha256:" + "1" * 64
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-class Clock(datetime):
-    """A clock of its own that goes on by a second each time that it is asked."""
+class Clock:
+    """In place of `datetime`: a clock that goes on by a second each time that it is asked."""
 
     asked = 0
 
     @classmethod
-    def now(cls, tz: Any = None) -> datetime:
+    def now(cls, _zone: Any) -> datetime:
         cls.asked += 1
         return NOON + timedelta(seconds=cls.asked)
 
