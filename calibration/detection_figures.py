@@ -105,7 +105,7 @@ def detection_figures(boxes: ShownBoxes, objects: Objects, *, resamples: int | N
     The errors are biased upward, so that each has its floor: what a confidence that is right on average would show of these boxes.
 
     Raises:
-        InvalidRequest: a confidence outside 0 to 1, an overlap outside 0 to 1, lists of several lengths.
+        InvalidRequest: a confidence outside 0 to 1, an overlap outside 0 to 1, a class below 0, lists of several lengths.
     """
     boxes = _checked(boxes, objects)
     resamples = resamples or RESAMPLES
@@ -194,6 +194,8 @@ def _checked(boxes: ShownBoxes, objects: Objects) -> ShownBoxes:
     lengths = {len(getattr(boxes, name)) for name in ShownBoxes.__slots__}
     if len(lengths) != 1 or len(objects.class_index) != len(objects.cluster):
         raise InvalidRequest("the lists of boxes, or those of objects, are not of one length")
+    if min(boxes.class_index.min(initial=0), objects.class_index.min(initial=0)) < 0:
+        raise InvalidRequest("a box or an object is of no class of the model: leave it out")
     taken = _taken(boxes, ~(np.isnan(boxes.iou) | np.isnan(boxes.matched)))
     if len(taken.confidence):
         as_rows(taken.confidence, taken.matched > 0)

@@ -237,9 +237,12 @@ def test_nothing_shown_and_nothing_there() -> None:
         ("iou", [1.2], "outside 0 to 1"),
         ("matched", [0.3], "below 0.5"),
         ("cluster", ["a", "b"], "one length"),
+        ("class_index", [-1], "of no class"),
     ],
 )
 def test_bad_boxes_are_refused(field: str, value: list[float], match: str) -> None:
     one = ShownBoxes(np.array([0.5]), np.array([1]), np.array([0.6]), np.array([0.6]), np.array(["a"]))
     with pytest.raises(InvalidRequest, match=match):
         detection_figures(replace(one, **{field: np.array(value)}), Objects(np.array([1]), np.array(["a"])))
+    with pytest.raises(InvalidRequest, match="of no class"):
+        detection_figures(one, Objects(np.array([1, -1]), np.array(["a", "a"])))
