@@ -17,6 +17,7 @@ from serving.calibrations import book
 from serving.config import Settings
 from serving.loading import build_catalog
 from store.calibrations import Calibrations, EventKind
+from tests.unit.serving.calibrations.synthetic import full_record
 from tests.unit.serving.served import MODELS, Server, calibration_of, image, is_problem, running, settings_in
 
 NAMER = "/v1/classification/drafts"
@@ -386,3 +387,20 @@ async def test_a_report_has_several_forms(server: Server, record: CalibrationRec
     for form in ("svg", "png"):
         assert "no figures for a plot" in is_problem(await server.client.get(path, params={"format": form}), 422, "invalid_request")
     is_problem(await server.client.get(path, params={"format": "pdf"}), 422, "invalid_request")
+
+
+async def test_a_report_has_plots(server: Server) -> None:
+    full = full_record()
+    await taken(server, full)
+    path = f"/v1/calibrations/{full.id}/report"
+    for form, plot, kind, begins in (
+        ("svg", "reliability", "image/svg+xml", b"<?xml"),
+        ("svg", "slices", "image/svg+xml", b"<?xml"),
+        ("png", "methods", "image/png", b"\x89PNG"),
+    ):
+        answer = await server.client.get(path, params={"format": form, "plot": plot})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+        assert answer.content.startswith(begins)
+    assert "reliability, methods" in is_problem(
+        await server.client.get(path, params={"format": "svg", "plot": "x"}), 422, "invalid_request"
+    )
