@@ -21,10 +21,12 @@ from serving.api.job_schemas import (
     OutcomeBody,
     OutcomesAnswer,
     OutcomesRequest,
+    ShadowAnswer,
 )
 from serving.api.services import Services, services_of
 from serving.calibrations.fit_jobs import FitJobs
 from serving.calibrations.outcomes import Intake, Taken, Told
+from serving.calibrations.refit import shadow
 from serving.http.problems import problem
 from serving.loading import build_catalog
 from store.jobs import Job
@@ -76,6 +78,18 @@ def _add_jobs(router: APIRouter) -> None:
     async def fit(request: Request, asked: FitRequest) -> JSONResponse:
         job = await _fit_jobs(request).start(asked.model, asked.source.as_json(), asked.promote)
         return JSONResponse(_told(job), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+    @router.get(
+        "/v1/calibrations/{calibration_id}/shadow",
+        summary="Compare a calibration with the one in force",
+        description="On stored outcomes that neither was fitted on. `better`: the lower end of the mean gain's 95 % confidence sequence is "
+        "above 0, and it may be promoted.",
+        response_model=ShadowAnswer,
+        responses=problems(404, 422, 503),
+    )
+    async def shadowed(request: Request, calibration_id: Annotated[str, Path(max_length=64)]) -> JSONResponse:
+        services = services_of(request)
+        return JSONResponse(await shadow(services.store, services.calibrations, calibration_id))
 
     @router.get("/v1/jobs", summary="List the newest jobs", response_model=JobsAnswer, responses=problems(422, 503))
     async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:

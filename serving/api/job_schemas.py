@@ -166,6 +166,17 @@ class FitRequest(_Body):
         return self
 
 
+class ShadowAnswer(BaseModel):
+    """Whether a calibration is shown to be better than the one in force."""
+
+    model_config = ConfigDict(extra="allow")
+
+    decision: Literal["better", "not_better", "not_compared"]
+    reason: str = Field(description="In words, with the figures.")
+    than: str | None = Field(None, description="Id of the calibration in force, or `the raw score` where there is none.")
+    gain: dict[str, float | None] | None = Field(None, description="Mean NLL(old) - NLL(new) per item in nats, with its interval.")
+
+
 class JobBody(BaseModel):
     """One job."""
 

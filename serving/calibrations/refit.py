@@ -24,13 +24,15 @@ from calibration.fit import Fit, publishable
 from calibration.fit_weighted import fit_temperature_bias_weighted
 from calibration.measure import Bools, log_losses
 from calibration.methods import Method
-from calibration.promotion import Decision, promote
-from calibration.record import CalibrationRecord, item_key
+from calibration.promotion import promote
+from calibration.record import Badge, CalibrationRecord, item_key
 from calibration.refinement import refinement
 from calibration.streams import CLIP, PERMITTED, effective_sample_size, require_permitted, weights
+from calibration.threshold import EPSILON, select
 from candor.errors import InvalidRequest
 from candor.manifest import Manifest, canonical_json
 from candor.predictions import Detections, Floats, Task
+from serving.calibrations.service import CalibrationService
 from serving.evaluation.evaluate import compared, judged, libraries, now
 from serving.evaluation.quality import as_json
 from serving.evaluation.rows import EVENTS, SPLIT_RULE, Rows, side
@@ -89,10 +91,31 @@ def refit(manifest: Manifest, outcomes: Sequence[Outcome], in_force: Calibration
     rows = parts["fit"]
     fit = publishable(fit_temperature_bias_weighted(rows.logit, rows.correct, rows.weight, rows.cluster))
     record = _measured(manifest, fit, parts)
-    decision, old = _shadow(manifest, record, in_force, parts["test"])
-    if decision is None:
-        return Fitted(record, {"decision": "not_compared", "reason": old}, better=False)
-    return Fitted(record, {"decision": "better" if decision.promote else "not_better", "than": old, **decision.as_json()}, decision.promote)
+    found = _shadow(manifest, record, in_force, parts["test"])
+    return Fitted(record, found, found["decision"] == "better")
+
+
+async def shadow(store: Store, service: CalibrationService, calibration_id: str) -> dict[str, Any]:
+    """Score a stored calibration against the one in force, on all outcomes that neither was fitted on; see `Fitted.promotion`.
+
+    Raises:
+        UnknownCalibration: there is none of that id.
+        UnknownModel: its version is not installed here.
+    """
+    record = (await service.get(calibration_id)).record
+    found = await service.of_version(*record.model_version.split("@", 1))
+    outcomes = await Outcomes(store).of_version(record.model_version, sorted(PERMITTED))
+    return await asyncio.to_thread(compare, found.manifest, record, found.now.record, outcomes)
+
+
+def compare(
+    manifest: Manifest, record: CalibrationRecord, in_force: CalibrationRecord | None, outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Compare on outcomes in order of arrival; see `shadow`."""
+    require_permitted(one.stream for one in outcomes)
+    seen = set(record.fitted_items)
+    fresh = [one for one in _alike(last_told(outcomes)) if item_key(one.cluster) not in seen]
+    return _shadow(manifest, record, in_force, _Labels(fresh))
 
 
 def last_told(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -103,6 +126,8 @@ def last_told(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def _alike(outcomes: list[Outcome]) -> list[Outcome]:
     """Return, of words, those that the same normaliser judged as most: another one may judge the same words otherwise."""
+    if not outcomes:
+        return []
     judges = Counter(tuple(one.features.get("normaliser") or ()) for one in outcomes)
     most = judges.most_common(1)[0][0]
     return [one for one in outcomes if tuple(one.features.get("normaliser") or ()) == most]
@@ -157,6 +182,7 @@ def _measured(manifest: Manifest, fit: Fit, parts: Mapping[str, _Labels]) -> Cal
     score, confidence = np.asarray(expit(rows.logit)), _line(fit, rows)
     at = np.arange(len(score))
     measured = compared(Rows(rows.logit, score, rows.correct, rows.cluster, at, at, confidence=confidence), {})
+    badge, why = _badge(manifest.task, fit, even["select"], rows)
     status, reason = judged(int(effective_sample_size(parts["fit"].weight)), measured)
     figures = measured.as_json()
     return CalibrationRecord(
@@ -165,7 +191,7 @@ def _measured(manifest: Manifest, fit: Fit, parts: Mapping[str, _Labels]) -> Cal
         parameters={"temperature": fit.temperature, "bias": fit.bias},
         model_version=manifest.version,
         event=EVENTS[manifest.task],
-        data=_data(parts, even),
+        data={**_data(parts, even), "badge": why},
         fit=fit.as_json(),
         figures={
             "before": figures.pop("raw"),
@@ -182,7 +208,14 @@ def _measured(manifest: Manifest, fit: Fit, parts: Mapping[str, _Labels]) -> Cal
         display_threshold=manifest.display_threshold if manifest.task == "detection" else None,
         normaliser=_normaliser(rows.outcomes[0]),
         fitted_items=tuple(sorted({item_key(name) for part in ("fit", "select") for name in parts[part].cluster.tolist()})),
+        badge=badge,
     )
+
+
+def _badge(task: Task, fit: Fit, selection: _Labels, test: _Labels) -> tuple[Badge | None, str]:
+    """Return the threshold of the high-confidence badge, certified on rows that nothing was fitted on, or None; and why, in words."""
+    chosen, measured = ((_line(fit, rows), rows.correct, rows.cluster) for rows in (selection, test))
+    return select(task, EPSILON[task], chosen, measured)
 
 
 def _line(fit: Fit, rows: _Labels) -> Floats:
@@ -225,24 +258,21 @@ def _data(parts: Mapping[str, _Labels], even: Mapping[str, _Labels]) -> dict[str
     }
 
 
-def _shadow(
-    manifest: Manifest, record: CalibrationRecord, in_force: CalibrationRecord | None, rows: _Labels
-) -> tuple[Decision | None, str]:
-    """Score the new calibration against the one in force on labels that neither was fitted on.
-
-    Returns:
-        The decision, and what it was compared with; or None, and why there is none.
-    """
+def _shadow(manifest: Manifest, record: CalibrationRecord, in_force: CalibrationRecord | None, rows: _Labels) -> dict[str, Any]:
+    """Return whether the new calibration is shown to be better, on those rows that the one in force was not fitted on, as JSON values."""
     seen = set(in_force.fitted_items) if in_force else set()
     rows = rows.take(np.array([item_key(cluster) not in seen for cluster in rows.cluster.tolist()], np.bool_))
-    new = np.asarray(expit(rows.logit / record.parameters["temperature"] + record.parameters["bias"]))
+    new = given_by(record, rows.outcomes, manifest.labels)
     old = np.asarray(expit(rows.logit)) if in_force is None else given_by(in_force, rows.outcomes, manifest.labels)
-    known = np.isfinite(old)
+    known = np.isfinite(old) & np.isfinite(new)
     if not known.any():
-        return None, "no held-out outcome shows what the calibration in force says: compare again when more have come in"
+        reason = "no outcome that neither was fitted on shows what both say of it: compare again when more have come in"
+        return {"decision": "not_compared", "reason": reason}
     losses = (log_losses(one[known], rows.correct[known]) for one in (old, new))
-    simpler = in_force is not None and in_force.method in _RICHER
-    return promote(*losses, rows.cluster[known], rows.weight[known], simpler=simpler), in_force.id if in_force else "the raw score"
+    simpler = in_force is not None and in_force.method in _RICHER and record.method not in _RICHER
+    decision = promote(*losses, rows.cluster[known], rows.weight[known], simpler=simpler)
+    than = in_force.id if in_force else "the raw score"
+    return {"decision": "better" if decision.promote else "not_better", "than": than, **decision.as_json()}
 
 
 def given_by(record: CalibrationRecord, outcomes: Sequence[Outcome], labels: Sequence[str]) -> Floats:

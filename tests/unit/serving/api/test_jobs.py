@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from serving.calibrations.fit_jobs import FitJobs
-from tests.unit.serving.served import Server, is_problem
+from tests.unit.serving.calibrations.drafted import manifest_of
+from tests.unit.serving.served import Server, calibration_of, is_problem
 
 
 @pytest.fixture
@@ -87,3 +88,12 @@ async def test_the_document_describes_outcomes_entry_by_entry(site: Server) -> N
     assert entry["properties"]["stream"]["enum"] == ["gold", "blind", "audit", "review", "honeypot"]
     assert entry["properties"]["truth"] == {"$ref": "#/components/schemas/TruthBody"}
     assert set(schemas["TruthBody"]["properties"]) == {"label", "boxes", "classes", "text"}
+
+
+async def test_a_stored_calibration_is_compared_with_the_one_in_force(site: Server) -> None:
+    record = calibration_of(manifest_of(site.services.settings, "namer").version)
+    await site.services.calibrations.add(record, "import")
+    found = (await site.client.get(f"/v1/calibrations/{record.id}/shadow")).json()
+    assert found["decision"] == "not_compared"
+    assert "when more have come in" in found["reason"]
+    is_problem(await site.client.get("/v1/calibrations/cal_none/shadow"), 404, "unknown_calibration")

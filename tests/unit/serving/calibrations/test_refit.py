@@ -14,7 +14,7 @@ from scipy.special import expit
 from calibration.record import CalibrationRecord, item_key
 from candor.errors import InvalidRequest
 from candor.predictions import Task
-from serving.calibrations.refit import Fitted, given_by, last_told, refit
+from serving.calibrations.refit import Fitted, compare, given_by, last_told, refit
 from serving.evaluation.rows import side
 from store.outcomes import Outcome
 from tests.unit.calibration.records import record
@@ -156,6 +156,30 @@ def test_better_than_a_wrong_calibration_and_not_than_the_true_one() -> None:
     assert same.promotion["gain"]["low"] <= 0
     against_raw = found()
     assert (against_raw.better, against_raw.promotion["than"]) == (True, "the raw score")
+
+
+def test_a_stored_calibration_is_compared_on_later_outcomes_alone() -> None:
+    new, old = in_force(TRUE_T, TRUE_B), in_force(0.6, 0.5)
+    later = outcomes(*drawn(500, TRUE_T, TRUE_B, seed=5))
+    found = compare(manifest("classification"), new, old, later)
+    assert (found["decision"], found["than"], found["items"]) == ("better", old.id, 500)
+    assert compare(manifest("classification"), old, new, later)["decision"] == "not_better"
+    fitted = replace(new, fitted_items=tuple(item_key(one.cluster) for one in later[:100]))
+    assert compare(manifest("classification"), fitted, old, later)["items"] == 400
+    assert compare(manifest("classification"), new, old, [])["decision"] == "not_compared"
+    with pytest.raises(InvalidRequest, match="review"):
+        compare(manifest("classification"), new, old, [replace(later[0], stream="review")])
+
+
+def test_a_badge_is_certified_on_rows_that_nothing_was_fitted_on() -> None:
+    logits, right = drawn(2500, 0.4, 1.5)
+    made = refit(manifest("classification"), outcomes(logits, right), None).record
+    assert made.badge is not None
+    assert made.badge.rows["n"] == [side(sha(str(i))) for i in range(2500)].count("select")
+    assert made.badge.figures["wrong"]["low"] <= made.badge.epsilon
+    none = found().record
+    assert none.badge is None or none.badge.rows["labels"] > 0
+    assert none.data["badge"]
 
 
 def test_what_the_old_calibration_was_fitted_on_is_no_witness() -> None:
