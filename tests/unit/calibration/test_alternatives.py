@@ -8,11 +8,12 @@ from scipy.special import expit
 
 from calibration.alternatives import FitRows, HeldOutRows, alternatives, challenger_wins, one_temperature
 from calibration.fit import fit_temperature_bias
+from calibration.fit_isotonic import fit_isotonic, histogram
 from calibration.measure import brier, nll
 from candor.errors import InvalidRequest
 from candor.predictions import Floats
 
-RESAMPLES = 60
+RESAMPLES = 20
 METHODS = ["uncalibrated", "temperature", "chosen", "isotonic", "histogram", "constant"]
 
 
@@ -51,6 +52,18 @@ def test_all_are_measured_on_the_same_rows() -> None:
     # A bias is missing from the raw score and from a temperature: the line beats both.
     assert found["differences"]["uncalibrated"]["nll"]["high"] < 0
     assert found["differences"]["temperature"]["nll"]["high"] < 0
+
+
+def test_every_alternative_is_fitted_on_the_fit_rows_alone() -> None:
+    curve = fit_isotonic(FIT.logit, FIT.correct)
+    expected = {
+        "temperature": expit(TEST.logit / one_temperature(FIT.logit, FIT.correct)),
+        "isotonic": np.interp(TEST.logit, curve["x"], curve["y"]),
+        "histogram": histogram(FIT.score, FIT.correct)(TEST.score),
+    }
+    found = alternatives(FIT, TEST, CHOSEN, "temperature_bias", resamples=2)["methods"]
+    for name, p in expected.items():
+        assert found[name]["nll"]["value"] == pytest.approx(nll(p, TEST.correct), abs=1e-6)
 
 
 @pytest.mark.parametrize("chosen", ["constant", "shuffled", "noise"])

@@ -41,7 +41,7 @@ def test_shrunk_beats_one_line_for_all_and_a_line_for_each() -> None:
     truth = world()
     rows, held_out = drawn(truth, 4000, 1), drawn(truth, 20_000, 2)
     shrunk = fit_classes(*rows, CLASSES)
-    alone = fit_classes(*rows, CLASSES, spreads=(20.0, 20.0))
+    alone = fit_classes(*rows, CLASSES, spreads=(5.0, 5.0))
     pooled = shrunk.pooled
     everywhere = np.ones(CLASSES)
     found = held_out_nll(shrunk.slope, shrunk.bias, held_out)
@@ -99,8 +99,10 @@ def test_a_class_without_rows_has_the_shared_line() -> None:
 
 def test_confidence_rises_with_the_score_even_in_a_class_where_truth_falls() -> None:
     truth = np.array([[1.0, -1.5], [0.0, 0.0]])
-    fit = fit_classes(*drawn(truth, 2000, 10), 2)
+    logit, c, correct = drawn(truth, 2000, 10)
+    fit = fit_classes(logit, c, correct, 2)
     assert fit.slope[1] == LEAST_SLOPE
+    assert expit(LEAST_SLOPE * logit + fit.bias[1])[c == 1].mean() == pytest.approx(correct[c == 1].mean(), abs=0.005)
     assert fit.slope[0] > 0.6
 
 

@@ -63,6 +63,8 @@ def test_more_steps_than_knots_are_thinned_to_a_rising_curve() -> None:
 def test_equal_logits_are_one_point() -> None:
     found = fit_isotonic(np.repeat([0.0, 1.0], 50), np.concatenate([np.arange(50) < 10, np.arange(50) < 30]))
     assert found == {"x": [0.0, 1.0], "y": [0.2, 0.6]}
+    falling = fit_isotonic(np.repeat([0.0, 1.0], [10, 40]), np.concatenate([np.arange(10) < 5, np.arange(40) < 10]))
+    assert falling["y"] == pytest.approx([0.3, 0.3])
 
 
 def test_scores_that_contradict_the_truth_give_one_level() -> None:

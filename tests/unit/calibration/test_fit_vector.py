@@ -58,7 +58,7 @@ def test_a_truth_that_is_a_temperature_costs_no_more_than_noise(k: int, seed: in
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_rows_classes_and_a_common_constant_may_move(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits, truth = drawn(200, 5, seed, rng.normal(size=5))
