@@ -1,4 +1,4 @@
-"""The commands `candor evaluate` and `candor calibrate`. What is heavy is imported when a command runs."""
+"""The commands `candor evaluate`, `candor calibrate` and `candor acceptance`. What is heavy is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -94,6 +94,42 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one argument per option
         record = fitted_on(run, name, caveat)
         _write(out, record.as_json())
         show_record(record, console)
+
+
+def acceptance(  # noqa: PLR0913, PLR0917 - one argument per option
+    model: _Model,
+    data: _Data,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the criteria here as JSON.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Calibration record. Default: one is fitted on the folder's other rows.")
+    ] = None,
+    config: _Config = _DEFAULT_CONFIG,
+    split: _Split = None,
+    source: _Source = None,
+    limit: _Limit = None,
+    batch: _Batch = None,
+) -> None:
+    """Hold a calibration against rows it has never seen, criterion by criterion: pass, fail or not verified.
+
+    Exit code: 0 all criteria pass, 1 one fails, 2 it could not be run, 3 the data are too few to tell.
+    """
+    with _told() as (out, err):
+        from calibration.record import load  # noqa: PLC0415
+        from serving.config import load_settings  # noqa: PLC0415
+        from serving.evaluation.acceptance import EXIT_CODES, accept  # noqa: PLC0415
+        from serving.evaluation.calibrate import calibrate as fitted_on  # noqa: PLC0415
+        from serving.evaluation.calibrate import display_threshold  # noqa: PLC0415
+        from serving.evaluation.show import show_acceptance  # noqa: PLC0415
+
+        settings = load_settings(config)
+        _writable(json)
+        record = load(calibration) if calibration is not None else None
+        run = _run(settings, model, data, _How(split, tuple(source or ()), limit, batch), err, display_threshold)
+        found = accept(run, record or fitted_on(run))
+        if json is not None:
+            _write(json, found.as_json())
+        show_acceptance(found, out)
+    raise typer.Exit(EXIT_CODES[found.verdict])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 from calibration.apply import misfit
 from calibration.intervals import Figure, Figures, figures, mean_interval
 from calibration.measure import log_losses, squared_losses
+from calibration.methods import Estimator
 from calibration.record import CalibrationRecord, Status
 from calibration.verdict import LEAST_CLUSTERS, verdict
 from calibration.words import Normaliser, normaliser_for
@@ -115,7 +116,7 @@ def _calibration(run: Run, record: CalibrationRecord | None, uncalibrated: str) 
         rows = rows.take(~seen[rows.item])
         report |= {"rows": "held out" if seen.any() else "all", "left_out_items": int(seen.sum())}
         report |= _foreign(record, run)
-    measured = compared(rows, record.parameters.get("temperature") if record else None)
+    measured = compared(rows, class_losses(record.estimator if record else None, rows))
     if record and measured.raw:
         status, reason = judged(int(record.fit.get("n", 0)), measured)
         report["here"] = {"status": status, "reason": reason}
@@ -192,30 +193,36 @@ def judged(fitted: int, measured: Comparison) -> tuple[Status, str]:
     return verdict(fitted, measured.raw, measured.confidence, measured.difference, measured.against_constant)
 
 
-def compared(rows: Rows, temperature: float | None) -> Comparison:
-    """Measure rows with and without their confidences."""
+def compared(rows: Rows, losses: Mapping[str, Floats]) -> Comparison:
+    """Measure rows with and without their confidences. `losses` are those of `class_losses`."""
     if not len(rows.correct):
         return Comparison(None, None, {}, {})
     raw = figures(rows.score, rows.correct, rows.cluster)
-    class_nll = {}
-    if rows.truth is not None:
-        class_nll["raw"] = mean_interval(_class_losses(rows, 1.0), rows.cluster)
-        if temperature:
-            class_nll["confidence"] = mean_interval(_class_losses(rows, temperature), rows.cluster)
-            class_nll["difference"] = mean_interval(_class_losses(rows, temperature) - _class_losses(rows, 1.0), rows.cluster)
+    class_nll = {name: mean_interval(values, rows.cluster) for name, values in losses.items()}
+    if "confidence" in losses:
+        class_nll["difference"] = mean_interval(losses["confidence"] - losses["raw"], rows.cluster)
     if rows.confidence is None:
         return Comparison(raw, None, {}, class_nll)
     constant = np.full(len(rows.correct), rows.correct.mean())
     difference, against_constant = (
         {
-            name: mean_interval(losses(rows.confidence, rows.correct) - losses(other, rows.correct), rows.cluster)
-            for name, losses in (("nll", log_losses), ("brier", squared_losses))
+            name: mean_interval(loss(rows.confidence, rows.correct) - loss(other, rows.correct), rows.cluster)
+            for name, loss in (("nll", log_losses), ("brier", squared_losses))
         }
         for other in (rows.score, constant)
     )
     return Comparison(raw, figures(rows.confidence, rows.correct, rows.cluster), difference, class_nll, against_constant)
 
 
-def _class_losses(rows: Rows, temperature: float) -> Floats:
-    scaled = rows.logits / temperature
-    return np.asarray(logsumexp(scaled, axis=1) - scaled[np.arange(len(scaled)), rows.truth])
+def class_losses(estimator: Estimator | None, rows: Rows) -> dict[str, Floats]:
+    """For classification: NLL over all classes of each row, of the raw logits and as calibrated; else nothing."""
+    if rows.truth is None:
+        return {}
+    scaled = {"raw": rows.logits}
+    if estimator is None or not len(rows.correct):
+        pass
+    elif estimator.method == "temperature":
+        scaled["confidence"] = rows.logits / estimator.arrays["temperature"]
+    elif estimator.method == "vector":
+        scaled["confidence"] = rows.logits * estimator.arrays["scale"] + estimator.arrays["bias"]
+    return {name: np.asarray(logsumexp(z, axis=1) - z[np.arange(len(z)), rows.truth]) for name, z in scaled.items()}

@@ -96,6 +96,23 @@ def _detection(folder: LabelledFolder, done: Sequence[tuple[Example, Detections]
     }
 
 
+def average_precision(folder: LabelledFolder, outcomes: Sequence[Outcome]) -> float | None:
+    """Return COCO's mean average precision over IoU 0.5 to 0.95; None where nothing was to be found."""
+    done = [(example, o) for example, o in zip(folder.examples, outcomes, strict=True) if isinstance(o, Detections)]
+    values = [value for value in _coco(done, sorted(folder.judged_classes or ()))[0] if value is not None]
+    return float(np.mean(values)) if values else None
+
+
+def coco_matches(folder: LabelledFolder, outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """Return how many boxes are right at IoU 0.5, and how many count, by COCO's own code."""
+    done = [(example, o) for example, o in zip(folder.examples, outcomes, strict=True) if isinstance(o, Detections)]
+    sheets = _coco(done, sorted(folder.judged_classes or ()))[1]
+    counted = [~sheet.ignored[0] for sheet in sheets]
+    return sum(int((sheet.hit[0] & kept).sum()) for sheet, kept in zip(sheets, counted, strict=True)), sum(
+        int(kept.sum()) for kept in counted
+    )
+
+
 def _shown(done: Sequence[tuple[Example, Detections]], classes: Sequence[int], threshold: float) -> dict[str, Any]:
     """Return how many of the boxes that are shown are right, and how many of the true ones are found (crowds aside)."""
     right, counted, true = np.zeros((3, len(done)))

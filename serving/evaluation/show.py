@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from calibration.record import CalibrationRecord
+from serving.evaluation.acceptance import Acceptance
 
 _NAMES = {"nll": "NLL", "brier": "Brier", "ece": "ECE", "ece_equal_mass": "ECE, equal mass", "smece": "smECE", "auroc": "AUROC"}
 _OF_IMAGES = {"map": "mAP 0.5:0.95", "ap50": "AP50", "top1": "top-1", "top5": "top-5"}
@@ -42,15 +44,35 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
 def show_record(record: CalibrationRecord, console: Console) -> None:
     """Print what `calibrate` made."""
     console.print(f"[bold]{record.id}[/] for {record.model_version}", soft_wrap=True)
-    parameters = ", ".join(f"{name} {value:.4f}" for name, value in record.parameters.items())
-    fit, test = record.data["fit"], record.data["test"]
-    console.print(f"{parameters} (temperature {record.fit['low']:.3f} to {record.fit['high']:.3f}, 95 %)")
+    test = record.data["test"]
+    numbers = [f"{name} {value:.4f}" for name, value in record.parameters.items() if isinstance(value, int | float)]
+    of_fit = f"temperature {record.fit['low']:.3f} to {record.fit['high']:.3f}, 95 %" if "low" in record.fit else ""
+    console.print(", ".join(filter(None, [f"method {record.method}", *numbers, of_fit])))
     for source in record.data["sources"]:
         console.print(f"source: {source}", style="dim")
-    for name, part in (("fitted on", fit), ("measured on", test)):
+    for name, part in (("fitted on", record.data["fit"]), ("selected on", record.data.get("select")), ("measured on", test)):
+        if part is None:
+            continue
         console.print(f"{name} {part['rows']} rows of {part['items']} items from {part['clusters']} sources")
     _show_figures(record.figures["before"], record.figures["after"], "before", "after", console)
+    for note in record.data.get("selection", ()):
+        console.print(f"note: {note}", style="dim", markup=False)
+    console.print(f"badge: {record.data.get('badge', 'none')}", markup=False)
+    for name, further in record.further.items():
+        console.print(f"{name}: {further.status}, {further.reason}", markup=False)
     console.print(f"[bold]{record.status}[/]: {record.reason}")
+
+
+def show_acceptance(found: Acceptance, console: Console) -> None:
+    """Print each criterion, the verdict last."""
+    table = Table(
+        "criterion", "", "figures", title=f"{found.calibration}: {found.rows:,} rows from {found.clusters} sources", title_justify="left"
+    )
+    for criterion in found.criteria:
+        style = {"pass": "green", "fail": "bold red", "not verified": "yellow"}[criterion.verdict]
+        table.add_row(criterion.name, f"[{style}]{criterion.verdict}[/]", escape(criterion.detail))
+    console.print(table)
+    console.print(f"[bold]{found.verdict}[/]")
 
 
 def _quality_rows(quality: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

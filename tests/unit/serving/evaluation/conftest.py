@@ -11,5 +11,7 @@ import pytest
 def few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("calibration.intervals.RESAMPLES", 60)
+        for module in ("refinement", "detection_figures", "slices"):
+            patch.setattr(f"calibration.{module}.RESAMPLES", 60)
         patch.setattr("serving.evaluation.quality._IMAGE_RESAMPLES", 40)
         yield

@@ -17,7 +17,7 @@ from candor.manifest import Manifest
 from candor.predictions import Classification, Detections, Segment, Task, Transcript, Word
 from serving.evaluation.evaluate import Run
 from serving.evaluation.examples import FILES, Example, LabelledFolder, Truth
-from serving.evaluation.rows import Outcome, is_fitted
+from serving.evaluation.rows import Outcome, side
 
 IMAGE = (100, 80)
 
@@ -121,6 +121,6 @@ def drawn_words(speakers: int, each: int, temperature: float, bias: float, seed:
 
 
 def sides(pairs: Sequence[tuple[Example, Outcome]]) -> tuple[list[int], list[int]]:
-    """Positions of the examples that are fitted on, and of those held out."""
-    fitted = [i for i, (one, _) in enumerate(pairs) if is_fitted(one.cluster)]
-    return fitted, [i for i in range(len(pairs)) if i not in set(fitted)]
+    """Positions of the examples that are fitted on, and of those that the test is made on."""
+    found = [side(one.cluster) for one, _ in pairs]
+    return [i for i, one in enumerate(found) if one == "fit"], [i for i, one in enumerate(found) if one == "test"]

@@ -10,10 +10,9 @@ from calibration.fit import fit_temperature
 from calibration.record import CalibrationRecord
 from candor.errors import InvalidRequest
 from candor.predictions import Classification, Task
-from serving.evaluation import calibrate as module
 from serving.evaluation.calibrate import calibrate
 from serving.evaluation.evaluate import Run
-from serving.evaluation.rows import is_fitted
+from serving.evaluation.rows import side
 from tests.unit.serving.evaluation.made import drawn_boxes, drawn_classes, drawn_words, example, run, sides, true_boxes
 
 Pairs = list[tuple[Any, Any]]
@@ -53,7 +52,7 @@ def test_the_record_says_what_it_is_made_of(of_words: CalibrationRecord, words: 
     assert (data["name"], data["caveat"], data["sha256"]) == ("made words", "CC0", words.folder.sha256)
     assert data["fit"] == {"rows": 20 * len(fitted), "items": len(fitted), "clusters": len(fitted)}
     assert data["test"] == {"rows": 20 * len(held_out), "items": len(held_out), "clusters": len(held_out)}
-    assert data["fit"]["items"] + data["test"]["items"] == len(words.folder.examples)
+    assert data["fit"]["items"] + data["select"]["items"] + data["test"]["items"] == len(words.folder.examples)
     assert of_words.fit["n"] == data["fit"]["rows"]
     assert of_words.figures["after"]["n"] == data["test"]["rows"]
     assert of_words.model_version == words.manifest.version
@@ -63,8 +62,8 @@ def test_the_record_says_what_it_is_made_of(of_words: CalibrationRecord, words: 
 
 def test_the_items_that_were_fitted_on_are_remembered(of_words: CalibrationRecord, words: Run) -> None:
     remembered = {e.cluster for e in words.folder.examples if e.sha256[:16] in of_words.fitted_items}
-    assert remembered == {e.cluster for e in words.folder.examples if is_fitted(e.cluster)}
-    assert len(of_words.fitted_items) == of_words.data["fit"]["items"]
+    assert remembered == {e.cluster for e in words.folder.examples if side(e.cluster) != "test"}
+    assert len(of_words.fitted_items) == of_words.data["fit"]["items"] + of_words.data["select"]["items"]
 
 
 def mislabelled(pairs: Pairs, which: list[int]) -> Pairs:
@@ -127,8 +126,9 @@ def test_boxes_are_fitted_from_a_little_below_the_threshold_and_measured_from_it
     assert record.display_threshold == 0.25
     assert record.data["fit"]["rows"] == int((scores[0] >= 0.20).sum())
     assert record.data["test"]["rows"] == int((scores[1] >= 0.25).sum())
-    assert record.parameters["temperature"] == pytest.approx(2.0, rel=0.35)
-    assert record.parameters["bias"] == pytest.approx(-0.6, abs=0.35)
+    assert record.method == "class_temperature_bias"
+    assert record.parameters["slope"][0] == pytest.approx(1 / 2.0, rel=0.35)
+    assert record.parameters["bias"][0] == pytest.approx(-0.6, abs=0.35)
 
 
 def test_another_display_threshold_is_another_calibration() -> None:
@@ -177,7 +177,9 @@ def test_a_constant_is_no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
         (example(f"{i}.jpg", int(rng.random() < 0.75)), Classification((1, 1), np.array([0.0, 0.3 + 3 * rng.random()])))
         for i in range(3000)
     ]
-    monkeypatch.setattr(module, "fit_temperature", lambda *rows: replace(fit_temperature(*rows), temperature=1.0, at_bound=False))
+    monkeypatch.setattr(
+        "serving.evaluation.methods.fit_temperature", lambda *rows: replace(fit_temperature(*rows), temperature=1.0, at_bound=False)
+    )
     monkeypatch.setattr("calibration.methods.softmax", lambda logits: np.array([0.25, 0.75]))
     record = calibrate(run(pairs, "classification"))
     assert record.figures["after"]["smece"]["value"] < 0.03

@@ -10,7 +10,7 @@ from candor.errors import InvalidRequest, UnreadableItem
 from serving.evaluation.calibrate import calibrate
 from serving.evaluation.evaluate import Run, evaluate
 from serving.evaluation.examples import Example
-from serving.evaluation.rows import Outcome, is_fitted
+from serving.evaluation.rows import Outcome, side
 from tests.unit.serving.evaluation.made import boxes, drawn_boxes, drawn_words, example, image_class, run, spoken, true_boxes
 
 A = [0.0, 0, 10, 10]
@@ -29,7 +29,7 @@ def record(words: Run) -> CalibrationRecord:
 def test_a_calibration_is_shown_on_rows_that_it_has_not_seen(words: Run, record: CalibrationRecord) -> None:
     report = evaluate(words, record)
     calibration = report["calibration"]
-    assert (calibration["rows"], calibration["left_out_items"]) == ("held out", record.data["fit"]["items"])
+    assert (calibration["rows"], calibration["left_out_items"]) == ("held out", len(record.fitted_items))
     assert calibration["raw"] == record.figures["before"]
     assert calibration["confidence"] == record.figures["after"]
     assert (calibration["id"], calibration["status"], calibration["here"]["status"]) == (record.id, record.status, "calibrated")
@@ -120,7 +120,7 @@ def test_nothing_said_is_nothing_to_measure() -> None:
 
 
 def test_the_fitted_side_is_by_cluster(words: Run, record: CalibrationRecord) -> None:
-    held_out = [i for i, e in enumerate(words.folder.examples) if not is_fitted(e.cluster)]
+    held_out = [i for i, e in enumerate(words.folder.examples) if side(e.cluster) == "test"]
     only = Run(
         replace(words.folder, examples=tuple(words.folder.examples[i] for i in held_out)),
         words.manifest,

@@ -5,7 +5,7 @@ import pytest
 
 from calibration.words import normaliser_for
 from candor.errors import UnreadableItem
-from serving.evaluation.rows import Calibrator, build_rows, fitted_side, is_fitted, seen_by
+from serving.evaluation.rows import Calibrator, build_rows, side, sides_of, seen_by
 from tests.unit.calibration.records import VERSION, record
 from tests.unit.serving.evaluation.made import boxes, example, folder, image_class, spoken, true_boxes
 
@@ -55,16 +55,16 @@ def test_nothing_to_judge_is_no_rows() -> None:
     assert (len(rows.correct), len(rows.item), rows.confidence) == (0, 0, None)
 
 
-def test_the_split_is_even_and_always_the_same() -> None:
-    names = [f"speaker {i}" for i in range(2000)]
-    fitted = [is_fitted(name) for name in names]
-    assert 0.46 < np.mean(fitted) < 0.54
-    assert [is_fitted(name) for name in ("a", "b", "c", "d", "e", "f")] == [False, False, True, False, False, True]  # nothing may move it
+def test_the_split_is_as_it_says_and_always_the_same() -> None:
+    sides = np.array([side(f"speaker {i}") for i in range(2000)])
+    for name, share in (("fit", 0.4), ("select", 0.2), ("test", 0.4)):
+        assert abs((sides == name).mean() - share) < 0.04
+    assert [side(name) for name in "abcdef"] == ["test", "test", "test", "select", "fit", "test"]  # nothing may move it
 
 
 def test_a_cluster_stands_on_one_side() -> None:
     data = folder("transcription", [example(f"{i}.flac", "x", f"s{i % 7}") for i in range(70)])
-    sides = fitted_side(data)
+    sides = sides_of(data)
     for speaker in range(7):
         assert len(set(sides[speaker::7].tolist())) == 1
 
