@@ -94,7 +94,7 @@ class CalibrationService:
         exact = None if version is None else self._named(f"{model}@{version}")
         found = await self._calibrations.newest(model=None if exact else model, model_version=exact, after=after, limit=limit)
         await self._book.read()
-        return [self._kept(stored) for stored in found]
+        return await asyncio.to_thread(lambda: [self._kept(stored) for stored in found])  # many records' hashes take a while
 
     async def promote(self, calibration_id: str, detail: Mapping[str, Any]) -> VersionCalibration:
         """Put a calibration in force for the version that it was made for, in every replica within two seconds.
