@@ -112,7 +112,7 @@ class Outcomes:
         return [Outcome(**row._mapping) for row in await self._store.read(ordered)]
 
 
-_Told: TypeAlias = tuple[str, int, str, bool]  # stream, label_index, event, correct
+_Told: TypeAlias = tuple[str, int, Event, bool]  # stream, label_index, event, correct
 
 
 async def _known(connection: AsyncConnection, ids: Sequence[str]) -> dict[tuple[str, str], set[_Told]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -30,6 +30,8 @@ from serving.calibrations.refit import shadow
 from serving.http.problems import problem
 from serving.loading import build_catalog
 from store.jobs import Job
+
+T = TypeVar("T")
 
 MOST = 1_000  # outcomes in one request
 _JobId = Annotated[str, Path(max_length=64)]
@@ -119,9 +121,9 @@ def _fit_jobs(request: Request) -> FitJobs:
     return _kept(request, "fit_jobs", lambda services: FitJobs(services.settings, services.store, build_catalog(services.settings)))
 
 
-def _kept(request: Request, name: str, make: Any) -> Any:
+def _kept(request: Request, name: str, make: Callable[[Services], T]) -> T:
     services = services_of(request)
-    kept: tuple[Services, Any] | None = getattr(request.app.state, name, None)
+    kept: tuple[Services, T] | None = getattr(request.app.state, name, None)
     if kept is None or kept[0] is not services:  # an application that was started again has other services
         kept = (services, make(services))
         setattr(request.app.state, name, kept)

@@ -109,7 +109,7 @@ def _zip_members(data: bytes) -> Iterator[_Member]:
 
 
 def _tar_members(data: bytes, limits: ArchiveLimits) -> Iterator[_Member]:
-    with tarfile.open(fileobj=_Bounded(_decompressed(data), 2 * limits.bytes), mode="r:") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=_Bounded(_decompressed(data), 2 * limits.bytes), mode="r:") as archive:
         for info in archive:
             if not (info.isreg() or info.isdir()) or info.issparse():
                 raise InvalidRequest(f"the archive's member {info.name[:80]!r} is a link or a device; only plain files are taken")
@@ -117,7 +117,7 @@ def _tar_members(data: bytes, limits: ArchiveLimits) -> Iterator[_Member]:
                 yield _Member(info.name, lambda info=info: archive.extractfile(info))  # type: ignore[misc]
 
 
-def _decompressed(data: bytes) -> IO[bytes]:
+def _decompressed(data: bytes) -> io.BufferedIOBase:
     raw = io.BytesIO(data)
     if data.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=raw)
@@ -133,7 +133,7 @@ def _decompressed(data: bytes) -> IO[bytes]:
 class _Bounded:
     """A stream for tarfile, which trusts a header to say how much to read at once."""
 
-    def __init__(self, stream: IO[bytes], most: int) -> None:
+    def __init__(self, stream: io.BufferedIOBase, most: int) -> None:
         self._stream = stream
         self._most = most
 

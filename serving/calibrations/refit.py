@@ -268,9 +268,9 @@ def _shadow(manifest: Manifest, record: CalibrationRecord, in_force: Calibration
     if not known.any():
         reason = "no outcome that neither was fitted on shows what both say of it: compare again when more have come in"
         return {"decision": "not_compared", "reason": reason}
-    losses = (log_losses(one[known], rows.correct[known]) for one in (old, new))
+    before, after = (log_losses(one[known], rows.correct[known]) for one in (old, new))
     simpler = in_force is not None and in_force.method in _RICHER and record.method not in _RICHER
-    decision = promote(*losses, rows.cluster[known], rows.weight[known], simpler=simpler)
+    decision = promote(before, after, rows.cluster[known], rows.weight[known], simpler=simpler)
     than = in_force.id if in_force else "the raw score"
     return {"decision": "better" if decision.promote else "not_better", "than": than, **decision.as_json()}
 

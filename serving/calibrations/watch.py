@@ -59,7 +59,8 @@ def watched(outcomes: Sequence[Outcome]) -> Monitor:
     shown = [one for one in first_told(outcomes) if one.confidence is not None]
     if not shown:
         return Monitor()
-    confidence, correct = by_item([one.confidence for one in shown], [one.correct for one in shown], [one.cluster for one in shown])
+    said = np.array([one.confidence for one in shown], np.float64)
+    confidence, correct = by_item(said, [one.correct for one in shown], [one.cluster for one in shown])
     propensity = list({one.cluster: one.propensity for one in shown}.values())
     return Monitor().run(confidence, correct, _shares(weights(propensity)))
 

@@ -49,7 +49,8 @@ async def test_a_job_runs_from_queue_to_result(jobs: Jobs) -> None:
     done = await jobs.get(job.id)
     assert (done.state, done.progress, done.result, done.error) == ("done", 1.0, {"calibration": "cal_1"}, None)
     assert done.ended_at is not None
-    assert await jobs.running() == await jobs.waiting() == []
+    assert await jobs.running() == []
+    assert await jobs.waiting() == []
 
 
 async def test_one_job_runs_at_a_time_the_oldest_first(jobs: Jobs) -> None:

@@ -29,7 +29,7 @@ def zipped(files: Mapping[str, bytes], *, mode: int = 0) -> bytes:
 
 def tarred(files: Mapping[str, bytes], compression: str = "", **changes: object) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=f"w:{compression}") as archive:
+    with tarfile.open(fileobj=out, mode=f"w:{compression}") as archive:  # type: ignore[call-overload]
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)

@@ -172,10 +172,10 @@ def test_a_stored_calibration_is_compared_on_later_outcomes_alone() -> None:
 
 
 def test_a_badge_is_certified_on_rows_that_nothing_was_fitted_on() -> None:
-    logits, right = drawn(2500, 0.4, 1.5)
+    logits, right = drawn(1500, 0.3, 4.0)
     made = refit(manifest("classification"), outcomes(logits, right), None).record
     assert made.badge is not None
-    assert made.badge.rows["n"] == [side(sha(str(i))) for i in range(2500)].count("select")
+    assert made.badge.rows["n"] == [side(sha(str(i))) for i in range(1500)].count("select")
     assert made.badge.figures["wrong"]["low"] <= made.badge.epsilon
     none = found().record
     assert none.badge is None or none.badge.rows["labels"] > 0

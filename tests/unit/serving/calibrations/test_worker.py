@@ -185,7 +185,7 @@ async def test_the_heartbeat_tells_how_far_the_work_is_and_ends_what_was_cancell
         raise Exited(code)
 
     monkeypatch.setattr(worker, "_BEAT", 0.0)
-    monkeypatch.setattr(worker.os, "_exit", leave)
+    monkeypatch.setattr("os._exit", leave)
     jobs, progress = Jobs(store), Progress(0.5, "half way")
     job = await jobs.add("calibration_fit", {})
     await jobs.claim(job.id)
