@@ -135,7 +135,10 @@ class PolicySettings(Section):
 class ProjectSettings(Section):
     """One project. A project that is not named here has the defaults."""
 
-    policy: dict[str, Any] = Field(default_factory=dict, description="Overrides of `policy` for this project.")
+    policy: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Overrides of `policy` for this project. A task that `from_scratch_below` does not name here keeps the general number.",
+    )
 
 
 class Settings(BaseSettings):
