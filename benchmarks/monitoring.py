@@ -8,6 +8,7 @@ gap is constant and a negative one is under-confidence. A delay is judged agains
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf, isinf, sqrt
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import verdict
+from calibration.intervals import Figure
 from calibration.measure import log_losses
 from calibration.monitor import ALPHA, EPSILON, RUN_LENGTH, AlarmKind, Monitor
 from calibration.promotion import promote
@@ -46,7 +48,7 @@ class Row:
     measured: str
     expected: str
     reached: bool | None
-    figures: dict[str, float | None]
+    figures: Mapping[str, float | None]
 
 
 def drawn(rng: np.random.Generator, labels: int, gap: float) -> tuple[Floats, Floats]:
@@ -110,7 +112,7 @@ def false_alarms(paths: int) -> list[Row]:
             rate_row(f"false `over` within {FALSE_LABELS:,} labels, gap {gap:.0%}", [bool(one.alarm("over")) for one in found], ALPHA)
         )
         changes = [bool(one.alarm("change")) for one in found]
-        # a mean run of RUN_LENGTH labels: at most that share of paths can have ended
+        # R at the alarm, or at the last label if that is earlier, is expected to be no more than the labels so far
         rows.append(rate_row(f"false `change` within {FALSE_LABELS:,} labels, gap {gap:.0%}", changes, FALSE_LABELS / RUN_LENGTH))
     mirrored = [bool(Monitor().run(*drawn(rng, FALSE_LABELS, -EPSILON)).alarm("under")) for _ in range(paths)]
     rows.append(rate_row(f"false `under` within {FALSE_LABELS:,} labels, gap -{EPSILON:.0%}", mirrored, ALPHA))
@@ -145,10 +147,10 @@ def estimates(paths: int) -> list[Row]:
         right, passed = reviewed(rng, _REVIEWS)
         found = ppi_mean(right[:_AUDITED], passed[:_AUDITED], passed[_AUDITED:])
         half = 1.96 * passed.std() / sqrt(_REVIEWS)
-        intervals = [(passed.mean() - half, passed.mean() + half)]
-        intervals += [(one.low or 0, one.high or 1) for one in (found.truths_only, found.powered) if one is not None]
-        for name, (low, high) in zip(held, intervals, strict=True):
-            held[name].append(bool(low <= truth <= high))
+        mean = float(passed.mean())
+        for name, one in zip(held, (Figure(mean, mean - half, mean + half), found.truths_only, found.powered), strict=True):
+            low, high = _ends(one)
+            held[name].append(low <= truth <= high)
             widths[name].append(high - low)
     rows = []
     for name, hits in held.items():
@@ -187,6 +189,12 @@ def promotions(paths: int) -> list[Row]:
     ]
 
 
+def _ends(figure: Figure | None) -> tuple[float, float]:
+    if figure is None or figure.low is None or figure.high is None:
+        raise RuntimeError("an estimate has no interval: nothing would be measured")
+    return figure.low, figure.high
+
+
 def _number(value: float) -> float | None:
     return None if isinf(value) else value
 
@@ -210,7 +218,7 @@ def main(
     to: Annotated[Path, typer.Option("--json", help="File for all figures.")] = Path("var/bench/monitoring.json"),
 ) -> None:
     """Simulate, print the table and write the figures. Exit code 1 where one is not as expected."""
-    rows = delays(paths) + false_alarms(5 * paths) + estimates(paths) + promotions(max(20, paths // 10))
+    rows = delays(paths) + false_alarms(5 * paths) + estimates(paths) + promotions(max(20, paths // 5))
     found: dict[str, Any] = {
         "seed": SEED,
         "population": "p ~ Beta(4, 0.93), right with probability p - gap",

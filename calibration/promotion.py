@@ -68,9 +68,9 @@ def promote(
     old, new, names, w = _checked(nll_old, nll_new, clusters, weights)
     numbers, items = cluster_numbers(names)
     sizes = np.bincount(numbers)
-    heavy = np.bincount(numbers, w) / sizes
-    raw = np.bincount(numbers, old - new) / sizes
-    gains = np.bincount(numbers, np.clip(old - new, -MOST, MOST)) / sizes
+    heavy = np.bincount(numbers, weights=w) / sizes
+    raw = np.bincount(numbers, weights=old - new) / sizes
+    gains = np.bincount(numbers, weights=np.clip(old - new, -MOST, MOST)) / sizes
     gain = gain_interval(gains, heavy)
     floor, plain = -MARGIN if simpler else 0.0, float(heavy @ raw / heavy.sum())
     shown = gain.low is not None and gain.low > floor

@@ -92,8 +92,9 @@ def hajek_mean(values: ArrayLike, weight: ArrayLike, clusters: ArrayLike, *, res
         InvalidRequest: no values, lists of several lengths, a value or weight that is not finite, or a weight of 0 or less.
     """
     v, w = _sample(values, weight)
-    numbers, count = _clusters(clusters, len(v))
-    return ratio_interval(np.bincount(numbers, w * v, count), np.bincount(numbers, w, count), resamples)
+    numbers, _ = _clusters(clusters, len(v))
+    sums, sizes = (np.bincount(numbers, weights=one).astype(np.float64) for one in (w * v, w))
+    return ratio_interval(sums, sizes, resamples)
 
 
 def apparent_accuracy(accuracy: float, catch: float, false_correction: float) -> float:
@@ -180,9 +181,8 @@ def ppi_mean(
 
 def _shifts(values: Floats, w: Floats, numbers: Ints) -> Floats:
     """Return how much each cluster moves the weighted mean: their products sum to variances and covariances of such means."""
-    count = int(numbers.max()) + 1
-    moved = np.bincount(numbers, w * (values - w @ values / w.sum()), count) / w.sum()
-    return np.asarray(moved * sqrt(count / max(count - 1, 1)))
+    moved = np.bincount(numbers, weights=w * (values - w @ values / w.sum())) / w.sum()
+    return np.asarray(moved * sqrt(len(moved) / max(len(moved) - 1, 1)))
 
 
 def _product(one: Floats, other: Floats) -> float:

@@ -36,7 +36,8 @@ def label_of(found: Monitor, kind: monitor.AlarmKind) -> float:
 
 def by_hand(p: Floats, y: Floats, w: Floats, alpha: float, run_length: float) -> dict[str, int]:
     """The definitions, in plain arithmetic: when each alarm comes."""
-    stakes, detectors, found = np.ones((2, 5)), np.zeros((2, 5)), {}
+    stakes, detectors = np.ones((2, 5)), np.zeros((2, 5))
+    found: dict[str, int] = {}
     for at in range(len(p)):
         excess = np.array([p[at] - y[at] - 0.01, y[at] - p[at] - 0.01])
         factors = 1 + w[at] / w.max() * np.outer(excess, [0.1, 0.25, 0.5, 0.8, 0.95])
@@ -51,13 +52,14 @@ def by_hand(p: Floats, y: Floats, w: Floats, alpha: float, run_length: float) ->
     return found
 
 
+@pytest.mark.parametrize("run_length", [2.5, 10, 300])
 @pytest.mark.parametrize("gap", [0.15, -0.15, 0.0])
-def test_alarms_come_when_the_definitions_say(gap: float) -> None:
+def test_alarms_come_when_the_definitions_say(gap: float, run_length: float) -> None:
     rng = np.random.default_rng(3)
     p, y = drawn(rng, 400, gap)
     w = rng.uniform(0.5, 3, 400)
-    found = Monitor(alpha=0.05, run_length=300, heaviest=float(w.max())).run(p, y, w)
-    assert {one.kind: one.at for one in found.alarms} == by_hand(p, y, w, 0.05, 300)
+    found = Monitor(alpha=0.05, run_length=run_length, heaviest=float(w.max())).run(p, y, w)
+    assert {one.kind: one.at for one in found.alarms} == by_hand(p, y, w, 0.05, run_length)
 
 
 @settings(max_examples=25, deadline=None)
@@ -272,4 +274,6 @@ def test_an_alarm_says_what_it_took() -> None:
     found = Monitor(alpha=0.5).run(np.full(10, 1.0), np.zeros(10)).alarm("over")
     # after one label the mean of 1 + 0.99 b over the bets is 1.51; after two, that of the squares
     squares = np.mean((1 + 0.99 * np.array([0.1, 0.25, 0.5, 0.8, 0.95])) ** 2)
-    assert found == Alarm("over", "over", 2, pytest.approx(squares))
+    assert found is not None
+    assert found == Alarm("over", "over", 2, found.value)
+    assert found.value == pytest.approx(squares)

@@ -142,13 +142,14 @@ def test_intervals_are_ordered_and_mirror(values: list[float], weight: float) ->
 
 
 def test_an_interval_refutes_what_lies_below_it() -> None:
-    gains = np.random.default_rng(5).choice([-1.0, 1.2], 400)
-    found = gain_interval(gains, np.ones(400))
+    rng = np.random.default_rng(5)
+    gains, weights = rng.choice([-1.0, 1.2], 400), rng.uniform(1, 4, 400)
+    found = gain_interval(gains, weights)
     assert found.low is not None
 
     def evidence(mean: float) -> float:
         shares = 0.95 / 2.0 ** np.arange(7)
-        return float(np.mean([np.prod(1 + c * (gains - mean) / (2 + mean)) for c in shares]))
+        return float(np.mean([np.prod(1 + c * weights / weights.max() * (gains - mean) / (2 + mean)) for c in shares]))
 
     assert evidence(found.low) == pytest.approx(40, rel=1e-4)
     assert evidence(found.low - 0.01) > 40

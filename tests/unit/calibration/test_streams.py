@@ -161,6 +161,8 @@ def test_the_tuning_is_that_of_the_paper_and_the_interval_follows() -> None:
     tuning = np.cov(y, f)[0, 1] / ((1 + 1000 / 4000) * np.var(passed, ddof=1))
     assert found.tuning == pytest.approx(tuning, rel=0.05)
     assert found.powered is not None
+    assert found.tuning is not None
+    assert found.powered.value is not None
     assert found.powered.value == pytest.approx(found.tuning * others.mean() + (y - found.tuning * f).mean())
     half = 1.959964 * np.sqrt(found.tuning**2 * np.var(others, ddof=1) / 4000 + np.var(y - found.tuning * f, ddof=1) / 1000)
     assert found.powered.high == pytest.approx(found.powered.value + half)
