@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from calibration.fit import WIDEST, Fit, _checked_scores
+from calibration.fit import WIDEST, Fit, checked_scores
 from calibration.intervals import cluster_numbers
 from candor.errors import InvalidRequest
 from candor.predictions import Floats
@@ -31,7 +31,7 @@ def fit_temperature_bias_weighted(logit: ArrayLike, correct: ArrayLike, weight: 
     Raises:
         InvalidRequest: see `fit.fit_temperature_bias`; also a weight that is not above 0 and finite.
     """
-    z, y = _checked_scores(logit, correct)
+    z, y = checked_scores(logit, correct)
     w = np.asarray(weight, np.float64)
     if w.shape != z.shape or not (np.isfinite(w).all() and (w > 0).all()):
         raise InvalidRequest("each row needs one weight, finite and above 0")
