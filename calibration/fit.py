@@ -96,7 +96,7 @@ def fit_temperature_bias(logit: ArrayLike, correct: ArrayLike) -> Fit:
     Raises:
         InvalidRequest: fewer than 30 rows, all right or all wrong, NaN or infinity, or no convergence.
     """
-    z, y = _checked_scores(logit, correct)
+    z, y = checked_scores(logit, correct)
     slope, bias = _logistic(z, y, 1 / WIDEST, WIDEST)
 
     def profile(u: float) -> float:
@@ -173,7 +173,12 @@ def _checked_logits(logits: ArrayLike, truth: ArrayLike) -> tuple[Floats, Ints]:
     return z - z.max(axis=1, keepdims=True), y.astype(np.int64)
 
 
-def _checked_scores(logit: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
+def checked_scores(logit: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
+    """Return both as float64, (n,) each, after checking that something can be fitted on them.
+
+    Raises:
+        InvalidRequest: too few rows, all right or all wrong, NaN or infinity, or scores that are all the same.
+    """
     z, y = np.asarray(logit, np.float64), np.asarray(correct, np.float64)
     if z.ndim != 1 or z.shape != y.shape:
         raise InvalidRequest(f"logits and truths must be two lists of one length, not {z.shape} and {y.shape}")

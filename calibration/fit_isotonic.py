@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
-from calibration.fit import _checked_scores
+from calibration.fit import checked_scores
 from calibration.measure import BINS, as_rows, equal_width_bins
 from candor.predictions import Floats
 
@@ -29,7 +29,7 @@ def fit_isotonic(logit: ArrayLike, correct: ArrayLike) -> dict[str, list[float]]
     Raises:
         InvalidRequest: see `fit.fit_temperature_bias`.
     """
-    z, y = _checked_scores(logit, correct)
+    z, y = checked_scores(logit, correct)
     x, point, rows = np.unique(z, return_inverse=True, return_counts=True)
     risen = isotonic_regression(np.bincount(point, y) / rows, weights=rows)
     starts, ends = risen.blocks[:-1], risen.blocks[1:] - 1

@@ -155,7 +155,7 @@ def _by_class(arrays: Mapping[str, Any], prediction: Any, _words: Floats | None)
 
 
 def _isotonic(arrays: Mapping[str, Any], prediction: Any, _words: Floats | None) -> Floats:
-    return np.interp(score_logits(prediction), arrays["x"], arrays["y"])
+    return np.asarray(np.interp(score_logits(prediction), arrays["x"], arrays["y"]))
 
 
 def _of_words(arrays: Mapping[str, Any], prediction: Any, _words: Floats | None) -> Floats:

@@ -91,6 +91,7 @@ def by_class(manifest: Manifest, rows: Rows, correct: Floats) -> Fitted:
     """
     class_index = rows.class_index if rows.class_index is not None else np.zeros(0, np.int64)
     fit = fit_classes(rows.logits, class_index, correct, len(manifest.labels))
+    publishable(fit.pooled)
     return Fitted("class_temperature_bias", fit.parameters, fit.as_json())
 
 
@@ -118,6 +119,7 @@ def _challengers(manifest: Manifest, rows: Rows, outcomes: Sequence[Outcome]) ->
 
 def _vector(rows: Rows) -> Fitted:
     fit = fit_vector(rows.logits, rows.truth if rows.truth is not None else np.zeros(0, np.int64))
+    publishable(fit.temperature)
     return Fitted("vector", fit.parameters, fit.as_json())
 
 
