@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -62,7 +63,9 @@ _PARAMETERS: Mapping[Method, tuple[str, ...]] = {
     "word_logistic": _LOGISTIC,
     "segment_logistic": _LOGISTIC,
 }
+_GREATEST = 1e6  # of any parameter: beyond it a product with a logit overflows, and NaN is never "at most"
 _NUMBERS = {"temperature"}
+_SCALAR_BIAS = ("top_temperature_bias", "temperature_bias", "word_temperature_bias", "word_logistic", "segment_logistic")
 _FEATURES: Mapping[str, Sequence[str]] = {"word_logistic": WORD_FEATURES, "segment_logistic": SEGMENT_FEATURES}
 
 
@@ -100,22 +103,34 @@ def problem(method: object, parameters: Mapping[str, Any], allowed: Sequence[str
 
 def _wrong(name: str, value: Any) -> str:
     items = value if isinstance(value, list | tuple) and name not in _NUMBERS else [value]
-    bad = [one for one in items if isinstance(one, bool) or not isinstance(one, int | float) or not np.isfinite(one)]
+    bad = [one for one in items if isinstance(one, bool) or not isinstance(one, int | float) or not abs(one) <= _GREATEST]
     return f"parameter {name} is {bad[0]!r}" if bad else ""
 
 
 def _misshapen(method: str, parameters: Mapping[str, Any]) -> str:
+    if method in _SCALAR_BIAS and isinstance(parameters["bias"], list | tuple):
+        return f"the bias of {method} is one number"
+    if method == "isotonic" and (found := _no_curve(parameters["x"], parameters["y"])):
+        return found
     if method in _FEATURES:
         known = list(_FEATURES[method])
         if list(parameters["features"]) != known:
             return f"it was fitted on the features {list(parameters['features'])}, and this release has {known}: fit it anew"
         if any(not isinstance(parameters[name], list | tuple) or len(parameters[name]) != len(known) for name in _LOGISTIC[1:4]):
             return f"{method} has one centre, scale and weight for each of its {len(known)} features"
-    pairs = {"vector": ("scale", "bias"), "class_temperature_bias": ("slope", "bias"), "isotonic": ("x", "y")}
+    pairs = {"vector": ("scale", "bias"), "class_temperature_bias": ("slope", "bias")}
     if method in pairs:
         one, other = (parameters[name] for name in pairs[method])
         if not isinstance(one, list | tuple) or not isinstance(other, list | tuple) or len(one) != len(other) or not one:
             return f"{' and '.join(pairs[method])} of {method} are two lists of one length"
+    return ""
+
+
+def _no_curve(x: Any, y: Any) -> str:
+    if not isinstance(x, list | tuple) or not isinstance(y, list | tuple) or len(x) != len(y) or not x:
+        return "x and y of isotonic are two lists of one length"
+    if any(a > b for values in (x, y) for a, b in pairwise(values)) or not 0 <= y[0] <= y[-1] <= 1:
+        return "isotonic is a rising curve of probabilities: neither x nor y falls, and y is from 0 to 1"
     return ""
 
 

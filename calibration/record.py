@@ -170,12 +170,36 @@ def _problem(record: CalibrationRecord) -> str:
         return f"schema {record.schema!r} is not known here (known: {SCHEMA}): fit it anew with `candor calibrate`"
     if record.task not in TASKS:
         return f"task {record.task!r}"
+    if found := _wrong_types(record):
+        return found
     if record.status not in get_args(Status):
         return f"status {record.status!r}"
     _, _, digest = record.model_version.partition("@sha256:")
     if len(digest) != 64:
         return f"model_version {record.model_version!r} is not name@sha256:<hex>"
     return problem(record.method, record.parameters, METHODS[record.task]) or _wrong_further(record) or _wrong_task_fields(record)
+
+
+def _wrong_types(record: CalibrationRecord) -> str:
+    """A record may come from anywhere; what reads it later trusts these."""
+    parts: list[CalibrationRecord | Further] = [record, *record.further.values()]
+    for part in parts:
+        if not all(isinstance(text, str) for text in (part.event, part.reason)):
+            return "event and reason are texts"
+        if not all(isinstance(told, Mapping) for told in (part.parameters, part.fit, part.figures)):
+            return "parameters, fit and figures are objects"
+        if part.status not in get_args(Status):
+            return f"status {part.status!r}"
+    if not isinstance(record.data, Mapping) or not isinstance(record.libraries, Mapping):
+        return "data and libraries are objects"
+    if not all(isinstance(text, str) for text in (record.created_at, *record.fitted_items)):
+        return "created_at and fitted_items are texts"
+    if record.normaliser is not None and not isinstance(record.normaliser, Mapping):
+        return "the normaliser is an object"
+    badge = record.badge
+    if badge is not None and not (isinstance(badge.unit, str) and isinstance(badge.rows, Mapping) and isinstance(badge.figures, Mapping)):
+        return "the badge's unit is a text, its rows and figures are objects"
+    return ""
 
 
 def _wrong_further(record: CalibrationRecord) -> str:
