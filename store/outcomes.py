@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -89,7 +90,13 @@ class Outcomes:
         return await self._store.run(work)
 
     async def of_version(
-        self, model_version: str, streams: Sequence[str], *, calibration: str | None = None, after: datetime | None = None
+        self,
+        model_version: str,
+        streams: Sequence[str],
+        *,
+        calibration: str | None = None,
+        after: datetime | None = None,
+        features: bool = True,
     ) -> list[Outcome]:
         """Return the `label` outcomes of one model version in order of arrival.
 
@@ -98,6 +105,7 @@ class Outcomes:
             streams: Only what came by these.
             calibration: Only confidences that this calibration gave; None: whatever was shown.
             after: Only what arrived later.
+            features: Read them too; without, there are none, and it takes a third of the time.
         """
         wanted = [
             outcomes.c.model_version == model_version,
@@ -108,8 +116,10 @@ class Outcomes:
             wanted.append(outcomes.c.calibration == calibration)
         if after is not None:
             wanted.append(outcomes.c.created_at > after)
-        ordered = sa.select(outcomes).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)
-        return [Outcome(**row._mapping) for row in await self._store.read(ordered)]
+        columns = [column for column in outcomes.c if features or column.name != "features"]
+        ordered = sa.select(*columns).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)
+        rows = await self._store.read(ordered)
+        return await asyncio.to_thread(lambda: [Outcome(**{"features": {}, **row._mapping}) for row in rows])
 
 
 _Told: TypeAlias = tuple[str, int, Event, bool]  # stream, label_index, event, correct

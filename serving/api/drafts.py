@@ -100,7 +100,8 @@ def stored_router() -> APIRouter:
         draft_id: Annotated[str, Path(max_length=64)],
         include: Annotated[list[Literal["raw"]] | None, Query(description="`raw`: show raw scores.")] = None,
     ) -> Response:
-        draft = await services_of(request).store.get(draft_id)
+        services = services_of(request)
+        draft = await services.calibrations.as_now(await services.store.get(draft_id))
         return Response(to_json(draft.as_wire(raw="raw" in (include or []))), media_type="application/json")
 
     return router

@@ -110,6 +110,10 @@ class Book:
             return InForce(None, since=since)
         return InForce(record, self._standing.alarms.get((manifest.version, record.id)), since)
 
+    def doubted_since(self, model_version: str, calibration: str | None) -> datetime | None:
+        """Return since when a calibration is doubted, also one that is no longer in force."""
+        return None if calibration is None else self._standing.alarms.get((model_version, calibration))
+
     def passed_over(self, manifest: Manifest) -> tuple[str, str] | None:
         """Return the calibration that is named for a version and not applied, and why; None where it is, or none is named."""
         record, _ = self._chosen(manifest)

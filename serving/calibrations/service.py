@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibration.record import CalibrationRecord
+from candor.drafts import Draft
 from candor.errors import CalibrationMisfit, InvalidRequest, UnknownModel, WrongTask
 from candor.manifest import Manifest
 from models.catalog import Catalog
@@ -134,6 +135,12 @@ class CalibrationService:
             UnknownModel, UnknownAlias: there is no such model, or no such version here.
         """
         return await self._of(self._manifest(f"{model}@{version}"))
+
+    async def as_now(self, draft: Draft) -> Draft:
+        """Return a stored draft as it is to be read now: unverified while an alarm about its calibration is open."""
+        await self._book.refresh()
+        since = self._book.doubted_since(draft.model_version, draft.calibration)
+        return draft.doubted(since) if since else draft
 
     async def _of(self, manifest: Manifest) -> VersionCalibration:
         await self._book.read()

@@ -38,7 +38,7 @@ async def watch(store: Store, model_version: str, calibration: str) -> Monitor |
     doubted, since = _standing(one for one in await calibrations.events(model_version) if one.calibration == calibration)
     if doubted:
         return None
-    rows = await Outcomes(store).of_version(model_version, sorted(PERMITTED), calibration=calibration, after=since)
+    rows = await Outcomes(store).of_version(model_version, sorted(PERMITTED), calibration=calibration, after=since, features=False)
     monitor = await asyncio.to_thread(watched, rows)
     if monitor.alarms:
         detail = told(monitor)

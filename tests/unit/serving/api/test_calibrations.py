@@ -330,6 +330,7 @@ async def test_while_an_alarm_is_open_drafts_are_unverified(server: Server, reco
         assert marks(draft) == (record.id, "unverified", since)
         assert draft["confidence"] is not None
     assert again["id"] == before["id"]
+    assert marks((await server.client.get(f"/v1/drafts/{before['id']}")).json()) == (record.id, "unverified", since)
     await doubted(server, record)  # since the first alarm
     assert marks(await drafted(server, "b")) == (record.id, "unverified", since)
     if end == "promoted":
@@ -338,6 +339,7 @@ async def test_while_an_alarm_is_open_drafts_are_unverified(server: Server, reco
         await doubted(server, record, end)
     after = await drafted(server, "a")
     assert (after["id"], marks(after)) == (before["id"], (record.id, "calibrated", None))
+    assert marks((await server.client.get(f"/v1/drafts/{before['id']}")).json()) == (record.id, "calibrated", None)
     fresh = await drafted(server, "b")  # what was made under the alarm does not outlive it
     assert fresh["id"] != new["id"]
     assert marks(fresh) == (record.id, "calibrated", None)
