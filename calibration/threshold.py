@@ -128,7 +128,7 @@ def measured_on(threshold: float, confidence: ArrayLike, correct: ArrayLike, clu
         wrong = int((y[marked] == 0).sum())
         return {"coverage": proportion(int(marked.sum()), count), "error": proportion(wrong, int(marked.sum()))}
     labels = np.bincount(numbers, marked, count)
-    coverage = ratio_interval(labels, np.bincount(numbers, minlength=count).astype(np.float64))
+    coverage = ratio_interval(labels.astype(np.float64), np.bincount(numbers, minlength=count).astype(np.float64))
     losses = _losses(numbers, marked, y, count)
     return {"coverage": coverage, "error": mean_interval(losses, np.arange(len(losses))) if len(losses) else Figure(None)}
 
