@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -43,6 +43,18 @@ class Outcome:
     reviewer: str | None = None
     created_at: datetime = _UNSET  # of the arrival; `add` sets it
     id: str = ""  # `add` sets it
+
+
+class Shown(NamedTuple):
+    """What a monitor looks at: the part of an outcome that is read often."""
+
+    draft: str
+    source: str
+    cluster: str
+    stream: str
+    propensity: float
+    confidence: float | None
+    correct: bool
 
 
 def _utc_now() -> datetime:
@@ -89,37 +101,24 @@ class Outcomes:
 
         return await self._store.run(work)
 
-    async def of_version(
-        self,
-        model_version: str,
-        streams: Sequence[str],
-        *,
-        calibration: str | None = None,
-        after: datetime | None = None,
-        features: bool = True,
-    ) -> list[Outcome]:
-        """Return the `label` outcomes of one model version in order of arrival.
+    async def of_version(self, model_version: str, streams: Sequence[str], *, after: datetime | None = None) -> list[Outcome]:
+        """Return the `label` outcomes of one model version in order of arrival: only what came by these streams, and after a moment."""
+        rows = await self._store.read(_in_order(list(outcomes.c), model_version, streams, after))
+        return await asyncio.to_thread(lambda: [Outcome(**row._mapping) for row in rows])
 
-        Args:
-            model_version: `name@sha256:<hex>`.
-            streams: Only what came by these.
-            calibration: Only confidences that this calibration gave; None: whatever was shown.
-            after: Only what arrived later.
-            features: Read them too; without, there are none, and it takes a third of the time.
-        """
-        wanted = [
-            outcomes.c.model_version == model_version,
-            outcomes.c.event == "label",
-            outcomes.c.stream.in_(list(streams)),
-        ]
-        if calibration is not None:
-            wanted.append(outcomes.c.calibration == calibration)
-        if after is not None:
-            wanted.append(outcomes.c.created_at > after)
-        columns = [column for column in outcomes.c if features or column.name != "features"]
-        ordered = sa.select(*columns).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)
-        rows = await self._store.read(ordered)
-        return await asyncio.to_thread(lambda: [Outcome(**{"features": {}, **row._mapping}) for row in rows])
+    async def shown(self, model_version: str, calibration: str, streams: Sequence[str], *, after: datetime | None = None) -> list[Shown]:
+        """Return what is known of the confidences that one calibration gave, in order of arrival; otherwise as `of_version`."""
+        columns = [outcomes.c[name] for name in Shown._fields]
+        ordered = _in_order(columns, model_version, streams, after).where(outcomes.c.calibration == calibration)
+        return [Shown(*row) for row in await self._store.read(ordered)]
+
+
+def _in_order(columns: Sequence[sa.Column[Any]], model_version: str, streams: Sequence[str], after: datetime | None) -> sa.Select[Any]:
+    """Select columns of the `label` outcomes of a version in order of arrival."""
+    wanted = [outcomes.c.model_version == model_version, outcomes.c.event == "label", outcomes.c.stream.in_(list(streams))]
+    if after is not None:
+        wanted.append(outcomes.c.created_at > after)
+    return sa.select(*columns).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)
 
 
 _Told: TypeAlias = tuple[str, int, Event, bool]  # stream, label_index, event, correct

@@ -20,7 +20,7 @@ from calibration.streams import PERMITTED, require_permitted, weights
 from candor.predictions import Floats
 from store import Store
 from store.calibrations import CalibrationEvent, Calibrations
-from store.outcomes import Outcome, Outcomes
+from store.outcomes import Outcomes, Shown
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ async def watch(store: Store, model_version: str, calibration: str) -> Monitor |
     doubted, since = _standing(one for one in await calibrations.events(model_version) if one.calibration == calibration)
     if doubted:
         return None
-    rows = await Outcomes(store).of_version(model_version, sorted(PERMITTED), calibration=calibration, after=since, features=False)
+    rows = await Outcomes(store).shown(model_version, calibration, sorted(PERMITTED), after=since)
     monitor = await asyncio.to_thread(watched, rows)
     if monitor.alarms:
         detail = told(monitor)
@@ -47,7 +47,7 @@ async def watch(store: Store, model_version: str, calibration: str) -> Monitor |
     return monitor
 
 
-def watched(outcomes: Sequence[Outcome]) -> Monitor:
+def watched(outcomes: Sequence[Shown]) -> Monitor:
     """Return the monitor after outcomes in order of arrival: one step per item, with the mean of its labels.
 
     An item's bytes count once, with the first truth that was told of them: the model says the same of them each time.
@@ -70,7 +70,7 @@ def _shares(weight: Floats) -> Floats:
     return np.asarray(weight / np.maximum.accumulate(weight))
 
 
-def first_told(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def first_told(outcomes: Iterable[Shown]) -> list[Shown]:
     """Return, of each item's bytes, the labels of the draft and event that came first."""
     chosen: dict[str, tuple[str, str]] = {}
     return [one for one in outcomes if chosen.setdefault(one.cluster, (one.draft, one.source)) == (one.draft, one.source)]

@@ -89,9 +89,12 @@ async def test_only_what_is_asked_for_comes_back(store: Store, clock: Any) -> No
     await outcomes.add([of("drf_4", True, calibration="cal_2"), of("drf_5", True, event="no_edit"), of("drf_6", True, stream="gold")])
     assert [one.draft for one in await all_of(outcomes)] == ["drf_1", "drf_2", "drf_4", "drf_6"]
     assert [one.draft for one in await all_of(outcomes, "blind", "gold")] == ["drf_1", "drf_4", "drf_6"]
-    assert [one.draft for one in await all_of(outcomes, calibration="cal_1")] == ["drf_1", "drf_2", "drf_6"]
+    shown = await outcomes.shown("m@1", "cal_1", ["blind", "gold"])
+    assert [one.draft for one in shown] == ["drf_1", "drf_6"]
+    assert shown[0] == ("drf_1", "evt_1", "sha", "blind", 0.1, 0.75, True)
+    assert await outcomes.shown("m@1", "cal_1", ["blind", "gold"], after=START + timedelta(seconds=1.5)) == []
     assert [one.draft for one in await all_of(outcomes, after=START + timedelta(seconds=0.5))] == ["drf_4", "drf_6"]
-    assert await all_of(outcomes, "gold", calibration="cal_2") == []
+    assert [one.draft for one in await outcomes.shown("m@1", "cal_2", ["blind"])] == ["drf_4"]
 
 
 async def test_rows_are_append_only(store: Store) -> None:
