@@ -110,7 +110,7 @@ class Outcomes:
         """Return what is known of the confidences that one calibration gave, in order of arrival; otherwise as `of_version`."""
         columns = [outcomes.c[name] for name in Shown._fields]
         ordered = _in_order(columns, model_version, streams, after).where(outcomes.c.calibration == calibration)
-        return [Shown(*row) for row in await self._store.read(ordered)]
+        return [Shown._make(row) for row in await self._store.read(ordered)]
 
 
 def _in_order(columns: Sequence[sa.Column[Any]], model_version: str, streams: Sequence[str], after: datetime | None) -> sa.Select[Any]:
