@@ -86,6 +86,7 @@ def _render_classification(prediction: Classification, confidences: Confidences,
     best = np.argsort(-prediction.logits, kind="stable")[: how.top_k]
     # the badge speaks of the draft's answer, which is the first label: its promise was measured on that alone
     first = _badge(confidences, int(best[0])) if len(best) else {}
+    others = replace(confidences, badges=None)
     return {
         "image_size": list(prediction.image_size),
         **first,
@@ -93,7 +94,7 @@ def _render_classification(prediction: Classification, confidences: Confidences,
             {
                 "id": f"{how.draft_id}.{position}",
                 "label": how.labels[i],
-                **_at(replace(confidences, badges=None), int(i)),
+                **_at(others, int(i)),
                 **(first if position == 0 else {}),
                 "raw": {"score": _round(scores[i]), "logit": _round(prediction.logits[i])},
             }
