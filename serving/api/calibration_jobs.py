@@ -41,6 +41,7 @@ def jobs_router() -> APIRouter:
     """Return the routes of outcomes, fits and jobs."""
     router = APIRouter(tags=["calibrations"], lifespan=_ended)
     _add_outcomes(router)
+    _add_fits(router)
     _add_jobs(router)
     return router
 
@@ -68,7 +69,7 @@ def _add_outcomes(router: APIRouter) -> None:
         return Response(to_json({"outcomes": [_outcome(one) for one in taken]}), media_type="application/json")
 
 
-def _add_jobs(router: APIRouter) -> None:
+def _add_fits(router: APIRouter) -> None:
     @router.post(
         "/v1/calibrations/fits",
         summary="Fit a calibration",
@@ -93,6 +94,8 @@ def _add_jobs(router: APIRouter) -> None:
         services = services_of(request)
         return JSONResponse(await shadow(services.store, services.calibrations, calibration_id))
 
+
+def _add_jobs(router: APIRouter) -> None:
     @router.get("/v1/jobs", summary="List the newest jobs", response_model=JobsAnswer, responses=problems(422, 503))
     async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
         return JSONResponse({"jobs": [_job(one) for one in await _fit_jobs(request).newest(limit)]})

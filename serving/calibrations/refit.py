@@ -33,7 +33,7 @@ from candor.errors import InvalidRequest
 from candor.manifest import Manifest, canonical_json
 from candor.predictions import Detections, Floats, Task
 from serving.calibrations.service import CalibrationService
-from serving.evaluation.evaluate import compared, judged, libraries, now
+from serving.evaluation.evaluate import Comparison, compared, judged, libraries, now
 from serving.evaluation.quality import as_json
 from serving.evaluation.rows import EVENTS, SPLIT_RULE, Rows, side
 from store import Store
@@ -184,7 +184,6 @@ def _measured(manifest: Manifest, fit: Fit, parts: Mapping[str, _Labels]) -> Cal
     measured = compared(Rows(rows.logit, score, rows.correct, rows.cluster, at, at, confidence=confidence), {})
     badge, why = _badge(manifest.task, fit, even["select"], rows)
     status, reason = judged(int(effective_sample_size(parts["fit"].weight)), measured)
-    figures = measured.as_json()
     return CalibrationRecord(
         task=manifest.task,
         method=METHOD[manifest.task],
@@ -193,14 +192,7 @@ def _measured(manifest: Manifest, fit: Fit, parts: Mapping[str, _Labels]) -> Cal
         event=EVENTS[manifest.task],
         data={**_data(parts, even), "badge": why},
         fit=fit.as_json(),
-        figures={
-            "before": figures.pop("raw"),
-            "after": figures.pop("confidence"),
-            **figures,
-            **_beside(even["fit"], rows, confidence, METHOD[manifest.task]),
-            "refinement": {name: as_json(figure) for name, figure in refinement(confidence, rows.correct, rows.cluster).items()},
-            "reliability": {"before": reliability(score, rows.correct), "after": reliability(confidence, rows.correct)},
-        },
+        figures=_figures(measured, even, confidence, METHOD[manifest.task]),
         status=status,
         reason=reason,
         created_at=now(),
@@ -216,6 +208,19 @@ def _badge(task: Task, fit: Fit, selection: _Labels, test: _Labels) -> tuple[Bad
     """Return the threshold of the high-confidence badge, certified on rows that nothing was fitted on, or None; and why, in words."""
     chosen, measured = ((_line(fit, rows), rows.correct, rows.cluster) for rows in (selection, test))
     return select(task, EPSILON[task], chosen, measured)
+
+
+def _figures(measured: Comparison, even: Mapping[str, _Labels], confidence: Floats, method: Method) -> dict[str, Any]:
+    """Return the figures of the test rows, as `candor calibrate` names them."""
+    figures, rows = measured.as_json(), even["test"]
+    return {
+        "before": figures.pop("raw"),
+        "after": figures.pop("confidence"),
+        **figures,
+        **_beside(even["fit"], rows, confidence, method),
+        "refinement": {name: as_json(figure) for name, figure in refinement(confidence, rows.correct, rows.cluster).items()},
+        "reliability": {"before": reliability(expit(rows.logit), rows.correct), "after": reliability(confidence, rows.correct)},
+    }
 
 
 def _line(fit: Fit, rows: _Labels) -> Floats:

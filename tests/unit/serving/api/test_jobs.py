@@ -9,44 +9,58 @@ from typing import Any
 import pytest
 
 from serving.calibrations.fit_jobs import FitJobs
+from serving.config import Settings
+from store import open_store
+from store.jobs import Jobs
 from tests.unit.serving.calibrations.drafted import manifest_of
-from tests.unit.serving.served import Server, calibration_of, is_problem
+from tests.unit.serving.served import Server, calibration_of, is_problem, running
 
 
-@pytest.fixture
-def site(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+@pytest.fixture(autouse=True)
+def _only_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     async def wait(_self: FitJobs, _job_id: str, _folder: Path) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec("sleep", "60")
 
     monkeypatch.setattr(FitJobs, "_spawn", wait)
-    return server
 
 
-async def fit(site: Server, source: Any, **more: Any) -> dict[str, Any]:
-    answer = await site.client.post("/v1/calibrations/fits", json={"model": "namer", "from": source, **more})
+async def fit(server: Server, source: Any, **more: Any) -> dict[str, Any]:
+    answer = await server.client.post("/v1/calibrations/fits", json={"model": "namer", "from": source, **more})
     assert answer.status_code == 202, answer.text
     job: dict[str, Any] = answer.json()["job"]
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     return job
 
 
-async def test_a_fit_is_a_job_that_can_be_read_listed_and_cancelled(site: Server) -> None:
-    upload = (await site.client.post("/v1/uploads", content=b"zip")).json()["id"]
-    first = await fit(site, {"upload": upload, "name": "zoo", "split": "test"})
-    second = await fit(site, {"outcomes": {"streams": ["gold", "blind"], "after": "2026-01-01T00:00:00Z"}}, promote="if_better")
+async def test_a_fit_is_a_job_that_can_be_read_listed_and_cancelled(server: Server) -> None:
+    upload = (await server.client.post("/v1/uploads", content=b"zip")).json()["id"]
+    first = await fit(server, {"upload": upload, "name": "zoo", "split": "test"})
+    second = await fit(server, {"outcomes": {"streams": ["gold", "blind"], "after": "2026-01-01T00:00:00Z"}}, promote="if_better")
     assert (first["state"], first["progress"], first["error"], first["result"]) == ("running", 0.0, None, None)
     assert first["request"]["from"] == {"upload": upload, "name": "zoo", "split": "test"}
     assert first["request"]["model"].startswith("namer@sha256:")
     assert second["state"] == "queued"
     assert second["request"]["from"] == {"outcomes": {"streams": ["gold", "blind"], "after": "2026-01-01T00:00:00Z"}}
     assert second["request"]["promote"] == "if_better"
-    read = (await site.client.get(f"/v1/jobs/{first['id']}")).json()["job"]
+    read = (await server.client.get(f"/v1/jobs/{first['id']}")).json()["job"]
     assert read["started_at"].endswith("+00:00")
-    assert [job["id"] for job in (await site.client.get("/v1/jobs")).json()["jobs"]] == [second["id"], first["id"]]
-    assert len((await site.client.get("/v1/jobs?limit=1")).json()["jobs"]) == 1
-    cancelled = (await site.client.delete(f"/v1/jobs/{first['id']}")).json()["job"]
+    assert [job["id"] for job in (await server.client.get("/v1/jobs")).json()["jobs"]] == [second["id"], first["id"]]
+    assert len((await server.client.get("/v1/jobs?limit=1")).json()["jobs"]) == 1
+    cancelled = (await server.client.delete(f"/v1/jobs/{first['id']}")).json()["job"]
     assert (cancelled["state"], cancelled["error"]) == ("cancelled", None)
     assert cancelled["ended_at"]
+
+
+async def test_an_application_that_stops_ends_its_fit_while_its_store_is_open(settings: Settings) -> None:
+    async with running(settings) as server:
+        job = await fit(server, {"outcomes": {}})
+        assert job["state"] == "running"
+    store = await open_store(settings.storage.database_url, migrate=False)
+    ended = await Jobs(store).get(job["id"])
+    await store.close()
+    assert ended.state == "failed"
+    assert ended.error is not None
+    assert "server stopped" in ended.error["detail"]
 
 
 WRONG: list[tuple[Any, int, str]] = [
@@ -66,20 +80,20 @@ WRONG: list[tuple[Any, int, str]] = [
 ]
 
 
-async def test_what_can_not_be_asked_makes_no_job(site: Server) -> None:
+async def test_what_can_not_be_asked_makes_no_job(server: Server) -> None:
     for body, status, code in WRONG:
-        is_problem(await site.client.post("/v1/calibrations/fits", json=body), status, code)
-    assert (await site.client.get("/v1/jobs")).json() == {"jobs": []}
+        is_problem(await server.client.post("/v1/calibrations/fits", json=body), status, code)
+    assert (await server.client.get("/v1/jobs")).json() == {"jobs": []}
 
 
-async def test_a_job_that_is_not_there(site: Server) -> None:
-    is_problem(await site.client.get("/v1/jobs/job_none"), 404, "unknown_job")
-    is_problem(await site.client.delete("/v1/jobs/job_none"), 404, "unknown_job")
-    is_problem(await site.client.get("/v1/jobs?limit=0"), 422, "invalid_request")
+async def test_a_job_that_is_not_there(server: Server) -> None:
+    is_problem(await server.client.get("/v1/jobs/job_none"), 404, "unknown_job")
+    is_problem(await server.client.delete("/v1/jobs/job_none"), 404, "unknown_job")
+    is_problem(await server.client.get("/v1/jobs?limit=0"), 422, "invalid_request")
 
 
-async def test_the_document_describes_outcomes_entry_by_entry(site: Server) -> None:
-    document = site.app.openapi()
+async def test_the_document_describes_outcomes_entry_by_entry(server: Server) -> None:
+    document = server.app.openapi()
     body = document["paths"]["/v1/outcomes"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body == {"$ref": "#/components/schemas/OutcomesRequest"}
     schemas = document["components"]["schemas"]
@@ -90,10 +104,10 @@ async def test_the_document_describes_outcomes_entry_by_entry(site: Server) -> N
     assert set(schemas["TruthBody"]["properties"]) == {"label", "boxes", "classes", "text"}
 
 
-async def test_a_stored_calibration_is_compared_with_the_one_in_force(site: Server) -> None:
-    record = calibration_of(manifest_of(site.services.settings, "namer").version)
-    await site.services.calibrations.add(record, "import")
-    found = (await site.client.get(f"/v1/calibrations/{record.id}/shadow")).json()
+async def test_a_stored_calibration_is_compared_with_the_one_in_force(server: Server) -> None:
+    record = calibration_of(manifest_of(server.services.settings, "namer").version)
+    await server.services.calibrations.add(record, "import")
+    found = (await server.client.get(f"/v1/calibrations/{record.id}/shadow")).json()
     assert found["decision"] == "not_compared"
     assert "when more have come in" in found["reason"]
-    is_problem(await site.client.get("/v1/calibrations/cal_none/shadow"), 404, "unknown_calibration")
+    is_problem(await server.client.get("/v1/calibrations/cal_none/shadow"), 404, "unknown_calibration")
