@@ -2,6 +2,7 @@
 
 Every feature is finite: it is held between the bounds of its column, and a figure that is NaN, or that the family does not give, takes
 the column's neutral value. A feature that is the same in all rows gets no weight in a fit, so that a family without it loses nothing.
+The first feature of either is the log-odds of the raw score: what is left where the others tell nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from candor.predictions import Floats, Segment, Transcript, Word
 
 REPETITIVE = 2.4  # a window's text that compresses better than this runs in circles (openai-whisper's threshold)
 _LEAST_CONFIDENCE = 1e-6  # of a word, where its logarithm is taken
+_SURE = -1e-9  # logarithm of a product that is taken as less than one, so that its log-odds are finite
 _digit = re.compile(r"\d").search
 
 
@@ -45,7 +47,8 @@ _WORD = (
     Column("number", 0, 1),  # it has a digit
 )
 _SEGMENT = (
-    Column("sum_logprob", -200, 0),  # sum of the logarithms of the words' confidences
+    Column("product_logit", -20, 20),  # log-odds of the product of the words' confidences
+    Column("sum_logprob", -200, 0),  # logarithm of that product
     Column("least_confidence", 0, 1, 1.0),
     Column("mean_confidence", 0, 1, 1.0),
     Column("words", 0, 1000),
@@ -92,15 +95,17 @@ def segment_features(transcript: Transcript, words: Floats) -> Floats:
     of, sure = np.repeat(np.arange(len(segments)), counts), np.fmax(words, _LEAST_CONFIDENCE)
     least = np.ones(len(segments))
     np.minimum.at(least, of, sure)
-    rows[:, 0] = np.bincount(of, np.log(sure), len(segments))
-    rows[:, 1] = least
-    rows[:, 2] = np.where(counts, np.bincount(of, sure, len(segments)) / np.maximum(counts, 1), np.nan)
-    rows[:, 3] = counts
+    rows[:, 1] = np.bincount(of, np.log(sure), len(segments))
+    product = np.minimum(rows[:, 1], _SURE)
+    rows[:, 0] = product - np.log(-np.expm1(product))
+    rows[:, 2] = least
+    rows[:, 3] = np.where(counts, np.bincount(of, sure, len(segments)) / np.maximum(counts, 1), np.nan)
+    rows[:, 4] = counts
     own = np.array([(s.avg_logprob, s.no_speech_prob, s.compression_ratio, s.end - s.start) for s in segments], np.float64)
-    rows[:, 4] = own[:, 0]
-    rows[:, 5] = logit(own[:, 1])
-    rows[:, 6] = own[:, 2]
-    rows[:, 7] = counts / np.maximum(own[:, 3], 1e-3)
+    rows[:, 5] = own[:, 0]
+    rows[:, 6] = logit(own[:, 1])
+    rows[:, 7] = own[:, 2]
+    rows[:, 8] = counts / np.maximum(own[:, 3], 1e-3)
     return _held(rows, _SEGMENT_BOUNDS)
 
 

@@ -1,7 +1,8 @@
 """Fit the word and segment models of transcription, and judge segments.
 
 Both are logistic models with an L2 penalty on standardised features; how strong the penalty is, cross-validation over whole clusters
-(recordings, speakers) decides, so that words of one voice never vouch for each other.
+(recordings, speakers) decides, so that words of one voice never vouch for each other. The first feature, the log-odds of the raw score,
+is hardly penalised: where the others tell nothing they vanish, and temperature and bias on the raw score are left.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ _LEAST_DEVIATION = 1e-9  # a feature that varies less is constant
 class LogisticFit:
     """A fitted logistic model: confidence = sigmoid(weights . (features - centre) / scale + bias).
 
-    `strength` is the precision of the Gaussian prior of each weight: the penalty is strength / 2 times the sum of squared weights,
-    beside the sum of the rows' NLL. NLLs are means over the rows, in nats: of the raw scores, of the fit on its own rows, and of fits
-    on rows that each row's cluster was not among.
+    `strength` is the precision of the Gaussian prior of each weight but the first (whose own is 0.1): the penalty is strength / 2 times
+    the squared weight, beside the sum of the rows' NLL. NLLs are means over the rows, in nats: of the raw scores, of the fit on its own
+    rows, and of fits on rows that each row's cluster was not among.
     """
 
     centre: tuple[float, ...]
@@ -87,22 +88,20 @@ def enough(correct: ArrayLike, noun: str = "words") -> str:
     return ""
 
 
-def fit_logistic(
-    features: ArrayLike, correct: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None = None, raw: ArrayLike | None = None
-) -> LogisticFit:
+def fit_logistic(features: ArrayLike, correct: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None = None) -> LogisticFit:
     """Fit a logistic model by penalised NLL.
 
     Args:
-        features: (n, f). One that is constant gets scale 1 and weight 0.
+        features: (n, f), the first of them the log-odds of the raw score. One that is constant gets scale 1 and weight 0.
         correct: (n,) of 0 and 1.
         clusters: (n,) names of what each row comes from.
         weights: (n,) how much each row counts, on any scale; default: all the same.
-        raw: (n,) log-odds of the raw scores, for `nll_before`; default: the first feature, which is a word's least token probability.
 
     Raises:
         InvalidRequest: fewer than 30 rows or two clusters, all right or all wrong, or values that are NaN or out of range.
     """
-    x, y, names, w, before = _checked(features, correct, clusters, weights, raw)
+    x, y, names, w = _checked(features, correct, clusters, weights)
+    before = x[:, 0]
     centre, scale, varies = _standard(x, w)
     x = (x - centre) / scale * varies
     fold = _folds(names)
@@ -134,8 +133,7 @@ def fit_segments(features: ArrayLike, correct: ArrayLike, clusters: ArrayLike, w
     x = np.asarray(features, np.float64)
     if x.ndim != 2 or x.shape[1] != len(SEGMENT_FEATURES):
         raise InvalidRequest(f"segment features must be (s, {len(SEGMENT_FEATURES)}), not {x.shape}")
-    product = np.minimum(x[:, SEGMENT_FEATURES.index("sum_logprob")], -1e-9)
-    return fit_logistic(x, correct, clusters, weights, raw=product - np.log(-np.expm1(product)))
+    return fit_logistic(x, correct, clusters, weights)
 
 
 def judge_segments(judged: JudgedWords, counts: Sequence[int]) -> Outcomes:
@@ -155,20 +153,17 @@ def judge_segments(judged: JudgedWords, counts: Sequence[int]) -> Outcomes:
     return Outcomes(counted & ~wrong, counted)
 
 
-def _checked(
-    features: ArrayLike, correct: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None, raw: ArrayLike | None
-) -> tuple[Floats, Floats, Any, Floats, Floats]:
+def _checked(features: ArrayLike, correct: ArrayLike, clusters: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Any, Floats]:
     x, y, names = np.asarray(features, np.float64), np.asarray(correct, np.float64), np.asarray(clusters).astype(np.str_)
     w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)
     if x.ndim != 2 or not x.shape[1] or any(one.shape != (len(x),) for one in (y, names, w)):
         raise InvalidRequest(
             f"features must be (n, f), and labels, clusters and weights (n,): not {x.shape}, {y.shape}, {names.shape}, {w.shape}"
         )
-    before = x[:, 0] if raw is None else np.asarray(raw, np.float64)
     if len(y) < LEAST_ROWS:
         raise InvalidRequest(f"{len(y)} rows to fit a calibration on; it takes at least {LEAST_ROWS}, and 500 to be of use")
-    if not np.isfinite(x).all() or before.shape != y.shape or not np.isfinite(before).all():
-        raise InvalidRequest("a feature or raw score is NaN, infinite or missing: take them from calibration.features, which are finite")
+    if not np.isfinite(x).all():
+        raise InvalidRequest("a feature is NaN or infinite: take them from calibration.features, which are finite")
     if not ((y == 0) | (y == 1)).all():
         raise InvalidRequest("a row is neither right (1) nor wrong (0)")
     if not (np.isfinite(w) & (w >= 0)).all() or not w.any():
@@ -180,7 +175,7 @@ def _checked(
         raise InvalidRequest(
             "all rows come from one cluster: it takes rows of several recordings or speakers to tell what holds for others"
         )
-    return x, y, names, w * (len(w) / w.sum()), before
+    return x, y, names, w * (len(w) / w.sum())
 
 
 def _standard(x: Floats, w: Floats) -> tuple[Floats, Floats, Bools]:
@@ -234,11 +229,11 @@ def _loss(q: Floats, y: Floats, w: Floats) -> float:
 
 
 def _solve(x: Floats, y: Floats, w: Floats, strength: float, start: Floats) -> Floats:
-    """Return the weights (f,) and the bias, which is not penalised, of the least penalised NLL: Newton's method, steps halved where
+    """Return the weights (f,) and the bias, which has no penalty, of the least penalised NLL: Newton's method, steps halved where
     they overshoot. The objective is convex, and has a minimum because both kinds of labels are there.
     """
     design = np.column_stack([x, np.ones(len(x))])
-    penalty = np.append(np.full(x.shape[1], strength), 0.0)
+    penalty = np.array([STRENGTHS[0], *[strength] * (x.shape[1] - 1), 0.0])
 
     def objective(beta: Floats) -> float:
         q = design @ beta

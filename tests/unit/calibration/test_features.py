@@ -66,6 +66,7 @@ def test_the_features_of_segments_are_those_computed_by_hand() -> None:
     silent = Segment("", 6.0, 7.0, (), -0.1, 0.9, 0.5)
     rows = segment_features(transcript(FIRST, silent, SECOND), np.array([0.9, 0.8, 0.5, 0.6]))
     expected = {
+        "product_logit": [math.log(0.36 / 0.64), 20, math.log(1.5)],
         "sum_logprob": [math.log(0.36), 0, math.log(0.6)],
         "least_confidence": [0.5, 1, 0.6],
         "mean_confidence": [2.2 / 3, 1, 0.6],
