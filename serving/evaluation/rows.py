@@ -33,10 +33,11 @@ from serving.evaluation.examples import Example, LabelledFolder
 EVENTS: dict[Task, str] = {"detection": DETECTION_EVENT, "classification": CLASSIFICATION_EVENT, "transcription": WORD_EVENT}
 SPLIT_RULE = (
     "the SHA-256 of 'candor-split-2:' and a cluster's name, as a fraction: below 0.4 it is fitted on, below 0.6 methods and thresholds are "
-    "selected on it, else it is the test"
+    "selected on it, else it is the test; of fewer than 30 clusters the place in the order of these fractions counts in their stead"
 )
 Side: TypeAlias = Literal["fit", "select", "test"]
 _EDGES: tuple[tuple[float, Side], ...] = ((0.4, "fit"), (0.6, "select"))
+_MANY = 30  # clusters from which each one's side is its own, whatever else is in the folder
 NO_EDIT_IOU = 0.75
 NO_EDIT_EVENT = "the same as for the box's confidence at IoU >= 0.75: it stands so well that nobody needs to move it"
 
@@ -180,14 +181,26 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 def side(cluster: str) -> Side:
-    """On which side of the split a cluster stands: always the same, in whatever folder it is found. See SPLIT_RULE."""
-    share = int.from_bytes(hashlib.sha256(f"candor-split-2:{cluster}".encode()).digest()[:4]) / 2**32
-    return next((name for edge, name in _EDGES if share < edge), "test")
+    """On which side of the split a cluster of many stands: always the same, in whatever folder it is found. See SPLIT_RULE."""
+    return _at(_share(cluster))
 
 
 def sides_of(folder: LabelledFolder) -> NDArray[np.str_]:
     """Return each example's side."""
-    return np.array([side(example.cluster) for example in folder.examples], np.str_)
+    names = sorted({example.cluster for example in folder.examples}, key=lambda name: (_share(name), name))
+    if len(names) >= _MANY:
+        found = {name: side(name) for name in names}
+    else:  # by chance alone a side of so few may be empty
+        found = {name: _at((place + 0.5) / len(names)) for place, name in enumerate(names)}
+    return np.array([found[example.cluster] for example in folder.examples], np.str_)
+
+
+def _share(cluster: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"candor-split-2:{cluster}".encode()).digest()[:4]) / 2**32
+
+
+def _at(share: float) -> Side:
+    return next((name for edge, name in _EDGES if share < edge), "test")
 
 
 def seen_by(record: CalibrationRecord, folder: LabelledFolder) -> Bools:

@@ -45,10 +45,10 @@ def test_it_says_which_data_it_was_made_from(record: CalibrationRecord) -> None:
     assert data["name"]
     assert "CC BY" in data["caveat"]  # the licence, and what is known against the data
     assert len(data["caveat"]) > 100
-    for part in ("fit", "test"):
+    for part in ("fit", "select", "test"):
         assert min(data[part][name] for name in ("rows", "items", "clusters")) > 0
     assert data["failed_items"] == 0
-    assert len(record.fitted_items) == data["fit"]["items"]
+    assert len(record.fitted_items) == data["fit"]["items"] + data["select"]["items"]
     assert record.libraries["candor"]
 
 
@@ -61,7 +61,8 @@ def test_it_has_figures_before_and_after_with_intervals_and_floors(record: Calib
             assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
             assert name == "auroc" or 0 < found[name]["floor_mean"] < found[name]["floor_95"]
     assert record.figures["before"]["accuracy"] == record.figures["after"]["accuracy"]
-    assert record.fit["low"] < record.parameters["temperature"] < record.fit["high"]
+    temperature = record.fit["temperature"] if record.task == "detection" else record.parameters["temperature"]
+    assert record.fit["low"] < temperature < record.fit["high"]
     assert not record.fit["at_bound"]
 
 

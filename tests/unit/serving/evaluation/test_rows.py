@@ -5,7 +5,7 @@ import pytest
 
 from calibration.words import normaliser_for
 from candor.errors import UnreadableItem
-from serving.evaluation.rows import Calibrator, build_rows, side, sides_of, seen_by
+from serving.evaluation.rows import Calibrator, build_rows, seen_by, side, sides_of
 from tests.unit.calibration.records import VERSION, record
 from tests.unit.serving.evaluation.made import boxes, example, folder, image_class, spoken, true_boxes
 
@@ -60,6 +60,14 @@ def test_the_split_is_as_it_says_and_always_the_same() -> None:
     for name, share in (("fit", 0.4), ("select", 0.2), ("test", 0.4)):
         assert abs((sides == name).mean() - share) < 0.04
     assert [side(name) for name in "abcdef"] == ["test", "test", "test", "select", "fit", "test"]  # nothing may move it
+
+
+@pytest.mark.parametrize("speakers", [3, 5, 8, 29])
+def test_few_clusters_are_on_all_sides(speakers: int) -> None:
+    sides = sides_of(folder("transcription", [example(f"{i}.flac", "x", f"s{i}") for i in range(speakers)]))
+    counts = [int((sides == name).sum()) for name in ("fit", "select", "test")]
+    assert min(counts) >= 1
+    assert abs(counts[0] - counts[2]) <= 1
 
 
 def test_a_cluster_stands_on_one_side() -> None:
