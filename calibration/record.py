@@ -45,7 +45,7 @@ class Further:
 @dataclass(frozen=True)
 class Badge:
     """The threshold at or above which a label is marked `high`: with probability 1 - delta over the rows that it was selected on, at
-    most a share `epsilon` of such labels is wrong, on data like those.
+    most a share `epsilon` of such labels is wrong, on data like those; with unit `item`, on average over the items with such a label.
     """
 
     threshold: float
@@ -183,23 +183,18 @@ def _problem(record: CalibrationRecord) -> str:
 def _wrong_types(record: CalibrationRecord) -> str:
     """A record may come from anywhere; what reads it later trusts these."""
     parts: list[CalibrationRecord | Further] = [record, *record.further.values()]
-    for part in parts:
-        if not all(isinstance(text, str) for text in (part.event, part.reason)):
-            return "event and reason are texts"
-        if not all(isinstance(told, Mapping) for told in (part.parameters, part.fit, part.figures)):
-            return "parameters, fit and figures are objects"
-        if part.status not in get_args(Status):
-            return f"status {part.status!r}"
-    if not isinstance(record.data, Mapping) or not isinstance(record.libraries, Mapping):
-        return "data and libraries are objects"
-    if not all(isinstance(text, str) for text in (record.created_at, *record.fitted_items)):
-        return "created_at and fitted_items are texts"
-    if record.normaliser is not None and not isinstance(record.normaliser, Mapping):
-        return "the normaliser is an object"
-    badge = record.badge
-    if badge is not None and not (isinstance(badge.unit, str) and isinstance(badge.rows, Mapping) and isinstance(badge.figures, Mapping)):
-        return "the badge's unit is a text, its rows and figures are objects"
-    return ""
+    texts: list[Any] = [record.created_at, *record.fitted_items, *(text for part in parts for text in (part.event, part.reason))]
+    objects: list[Any] = [record.data, record.libraries, record.normaliser or {}]
+    objects += [told for part in parts for told in (part.parameters, part.fit, part.figures)]
+    if record.badge is not None:
+        texts.append(record.badge.unit)
+        objects += [record.badge.rows, record.badge.figures]
+    if not all(isinstance(text, str) for text in texts):
+        return "event, reason, created_at, fitted_items and a badge's unit are texts"
+    if not all(isinstance(told, Mapping) for told in objects):
+        return "data, libraries, normaliser, parameters, fit, figures and a badge's rows are objects"
+    unknown = [part.status for part in parts if part.status not in get_args(Status)]
+    return f"status {unknown[0]!r}" if unknown else ""
 
 
 def _wrong_further(record: CalibrationRecord) -> str:

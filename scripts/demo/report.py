@@ -65,6 +65,8 @@ def _short(text: str, style: str = "") -> Text:
 
 def content(one: Drafted) -> str:
     """Return what was drafted in a few words: labels with their number, the first label, or the text."""
+    if one.entry.get("route") == "from_scratch":
+        return "(withheld: quicker from scratch)"
     if one.task == "transcription":
         return one.entry["text"] or "(no speech)"
     names = [label["label"] for label in one.entry["labels"]]

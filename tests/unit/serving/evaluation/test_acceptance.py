@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration.correctness import judge_boxes
 from calibration.record import Badge, CalibrationRecord
 from serving.evaluation.acceptance import Acceptance, accept
 from serving.evaluation.calibrate import calibrate
@@ -86,15 +87,12 @@ def test_crowds_that_are_counted_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     crowded = [(replace(one, truth=true_boxes(((0.0, 0.0, 200.0, 200.0), 0, True))), found) for one, found in pairs[:40]]
     mixed = run([*crowded, *pairs[40:]], "detection")
     assert "matching agrees with COCO" not in failed(accept(mixed, calibrate(mixed)))
-    from serving.evaluation import rows  # noqa: PLC0415
-
-    honest = rows.judge_boxes
 
     def counting(*given: Any) -> Any:
-        found = honest(*given)
+        found = judge_boxes(*given)
         return replace(found, counted=np.ones_like(found.counted))
 
-    monkeypatch.setattr(rows, "judge_boxes", counting)
+    monkeypatch.setattr("serving.evaluation.rows.judge_boxes", counting)
     assert "matching agrees with COCO" in failed(accept(mixed, calibrate(mixed)))
 
 
