@@ -38,6 +38,7 @@ class Heard:
     """A teacher-forced reading of one window's text."""
 
     odds: NDArray[np.float64]  # (n,) log-odds of each text token among the text tokens
+    entropy: NDArray[np.float64]  # (n,) of the distribution over the text tokens that each was taken from, in nats
     attention: NDArray[np.float64]  # (n + 1, steps) where in time each token was heard; the last row is the end
 
 
@@ -160,20 +161,25 @@ class Net:
         heard = []
         for row, text in enumerate(texts):
             first, end = len(begin[row]) - 1, len(begin[row]) + len(text)
-            odds = self._odds(hidden[row, first : end - 1], torch.tensor(text, device=self.device))
-            heard.append(Heard(odds, _followed(weights[row, :, : end + 1, : max(1, steps[row])], first)))
+            odds, entropy = self._sureness(hidden[row, first : end - 1], torch.tensor(text, device=self.device))
+            heard.append(Heard(odds, entropy, _followed(weights[row, :, : end + 1, : max(1, steps[row])], first)))
         return heard
 
-    def _odds(self, hidden: Tensor, tokens: Tensor) -> NDArray[np.float64]:
-        """Log-odds of each token against all other text tokens, from logits, so that it never saturates. (n, state), (n,) -> (n,)"""
-        found = []
+    def _sureness(self, hidden: Tensor, tokens: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How sure the model is of each token among all text tokens, from logits: (n, state), (n,) -> two (n,).
+
+        Its log-odds, which never saturate, and the entropy of the distribution that it was taken from, in nats.
+        """
+        odds, entropy = [], []
         for start in range(0, len(tokens), _ROWS):
             chosen = tokens[start : start + _ROWS]
             logits = self._logits(hidden[start : start + _ROWS])[:, : self._v.eot]
             own = logits.gather(-1, chosen[:, None])[:, 0].double()
-            others = logits.scatter(-1, chosen[:, None], -torch.inf).logsumexp(-1).double()
-            found.append((own - others).cpu().numpy())
-        return np.concatenate(found)
+            logprobs = logits.log_softmax(-1)
+            entropy.append(-torch.linalg.vecdot(logprobs.exp(), logprobs).double().cpu().numpy())
+            others = logits.scatter_(-1, chosen[:, None], -torch.inf).logsumexp(-1).double()
+            odds.append((own - others).cpu().numpy())
+        return np.concatenate(odds), np.concatenate(entropy)
 
     def _fresh(self, tokens: Tensor, room: int, lacking: Tensor | None = None) -> _Past:
         """Empty buffers for `room` positions; `lacking` says by how many each row's prompt is shorter than the longest."""

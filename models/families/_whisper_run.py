@@ -61,7 +61,7 @@ class Runner:
         with torch.inference_mode():
             encoded = self._net.encode(silence.mel[None])
             heard = self._net.listen(encoded, [[*tokenizer.sot_sequence, tokenizer.no_timestamps]], [text], [50])
-        words_of(text, heard[0].odds, heard[0].attention, tokenizer)
+        words_of(text, heard[0].odds, heard[0].attention, tokenizer, heard[0].entropy)
         warping()
 
     def transcribe(self, units: Sequence[SpeechWindow]) -> list[Transcribed]:
@@ -105,4 +105,4 @@ class Runner:
             heard = dict(zip(spoken, answers, strict=True))
         for row, one in enumerate(going):
             reading = heard.get(row)
-            one.hear(words_of(texts[row], reading.odds, reading.attention, one.tokenizer) if reading else [])
+            one.hear(words_of(texts[row], reading.odds, reading.attention, one.tokenizer, reading.entropy) if reading else [])

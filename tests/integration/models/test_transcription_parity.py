@@ -90,6 +90,7 @@ def test_a_batch_changes_nothing(model: LoadedModel, spoken: list[Utterance], ba
         for word, other in zip(words(ours), words(alone), strict=True):
             assert word.tokens == other.tokens
             assert word.mean_logprob == pytest.approx(other.mean_logprob, abs=2e-3)
+            assert word.entropy == pytest.approx(other.entropy, abs=5e-3)
 
 
 def test_the_sample_clip_is_that_of_openai_whisper(model: LoadedModel, installed: Callable[[str], Installed]) -> None:
@@ -112,7 +113,7 @@ def test_the_figures_of_words_are_those_of_the_logits_of_openai_whisper(model: L
     with torch.inference_mode():
         logits = reference(installed(NAME).folder)(mel[None], torch.tensor([[*begin, *text]]))[0]
     every = logits[len(begin) - 1 : -1, : tokenizer.eot].double().log_softmax(-1)
-    logprobs = every[range(len(text)), text].tolist()
+    logprobs, entropy = every[range(len(text)), text].tolist(), -(every.exp() * every).sum(-1)
     spoken, parts = tokenizer.split_to_word_tokens([*text, tokenizer.eot])
     place = 0
     for word, part in zip(spoken[:-1], parts[:-1], strict=True):
@@ -122,4 +123,5 @@ def test_the_figures_of_words_are_those_of_the_logits_of_openai_whisper(model: L
             assert found.text.strip(",.") == word.strip()
             assert found.tokens == len(part)
             assert found.mean_logprob == pytest.approx(mean(logprobs[own]), abs=2e-3)
+            assert found.entropy == pytest.approx(float(entropy[own].mean()), abs=5e-3)
     assert ours == []
