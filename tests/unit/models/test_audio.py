@@ -256,7 +256,7 @@ def test_a_reader_that_stops_early_leaves_nothing_open() -> None:
 SHORT = {kind: encode(tone(1), kind) for kind in KINDS}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.data())
 def test_damaged_files_raise_only_our_errors(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(SHORT[kind])

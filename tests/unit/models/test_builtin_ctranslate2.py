@@ -78,7 +78,7 @@ def test_what_is_not_such_a_file_is_refused(data: bytes, said: str) -> None:
         read(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damage_raises_only_our_error(data: st.DataObject) -> None:
     damaged = bytearray(written(VARIABLES))

@@ -49,7 +49,7 @@ def flat(parts: list[tuple[int, float]]) -> list[float]:
     return [probability for length, probability in parts for _ in range(length)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(runs)
 @example([(WINDOW_FRAMES - 1, 0.9), (1, 0.4)])  # the least likely frame is the last: what is left holds nothing
 @example([(WINDOW_FRAMES - 3, 0.9), (3, 0.1), (200, 0.0)])
@@ -70,7 +70,7 @@ def test_no_speech_is_lost_and_no_window_is_too_long(parts: list[tuple[int, floa
     assert all(len(click) < HOW.least for click in clicks), lost
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(runs, st.integers(1, 5000))
 def test_windows_are_the_samples_of_their_places(parts: list[tuple[int, float]], block: int) -> None:
     whole = recorded(flat(parts))

@@ -15,7 +15,7 @@ from candor.errors import InvalidRequest
 from serving.calibrations import report
 from tests.unit.serving.calibrations.synthetic import full_figures, full_record, measured, old_record
 
-SHIPPED = Path(__file__).resolve().parents[4] / "configs" / "calibrations"
+SHIPPED = Path(__file__).resolve().parents[3] / "configs" / "calibrations"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
