@@ -66,7 +66,11 @@ def watched(outcomes: Sequence[Shown]) -> Monitor:
 
 
 def _shares(weight: Floats) -> Floats:
-    """Return each weight over the greatest one up to it, so that what is bet never depends on what comes later."""
+    """Return each weight over the greatest one up to it, so that what is bet never depends on what comes later.
+
+    The rate of false alarms is then that of a calibration that is right in each stratum of the sampling; errors of strata that cancel
+    each other may raise it.
+    """
     return np.asarray(weight / np.maximum.accumulate(weight))
 
 

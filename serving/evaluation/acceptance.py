@@ -220,7 +220,7 @@ def _order(run: Run, record: CalibrationRecord) -> Iterator[Criterion]:
 def _badge(record: CalibrationRecord, rows: Rows) -> Criterion:
     name = "badge keeps its promise"
     if record.badge is None:
-        return Criterion(name, "not verified", f"no threshold could be certified: {record.data.get('badge', 'none was selected')}")
+        return Criterion(name, "not verified", str(record.data.get("badge", "none was selected")))
     assert rows.confidence is not None  # noqa: S101
     found = measured_on(record.badge.threshold, rows.confidence, rows.correct, rows.cluster)
     error = found["error"]

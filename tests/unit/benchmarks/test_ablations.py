@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks import batching, calibration
 from benchmarks.batching import BATCHERS, Device, run
-from candor.predictions import TASKS, Task
+from calibration.methods import METHODS, Method
+from candor.predictions import Task
 from serving.batching import Batcher
 
 
@@ -46,13 +47,13 @@ async def test_the_device_paced_one_is_the_servers_own() -> None:
     await batcher.close()
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_calibration_is_really_applied_while_it_is_timed(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("task", "method"), [(task, method) for task, methods in METHODS.items() for method in methods])
+def test_a_calibration_is_really_applied_while_it_is_timed(task: Task, method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "_CALLS", 1)
-    assert calibration.seconds_of(task) > 0
+    assert calibration.seconds_of(task, method) > 0
     monkeypatch.setattr(calibration, "_VERSION", "other@sha256:" + "1" * 64)
-    record = calibration.record_for(task)
-    monkeypatch.setattr(calibration, "record_for", lambda _task: record)
+    record = calibration.record_for(task, method)
+    monkeypatch.setattr(calibration, "record_for", lambda _task, _method: record)
     monkeypatch.setattr(calibration, "_VERSION", "stub@sha256:" + "0" * 64)
     with pytest.raises(RuntimeError, match="not applied"):
-        calibration.seconds_of(task)
+        calibration.seconds_of(task, method)
