@@ -1,10 +1,12 @@
-"""The two commands from end to end, with the fake family in place of a model."""
+"""The commands from end to end, with the fake family in place of a model."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from calibration.record import load
 from candor.fake import FakeFamily
 from candor.families import Device, MediaLimits
 from candor.predictions import Classification
-from serving.evaluation.commands import calibrate, evaluate
+from serving.evaluation.commands import acceptance, calibrate, evaluate
 from tests.unit.serving.evaluation.made import manifest
 
 LABELS = ("cat", "dog", "owl")
@@ -148,3 +150,25 @@ def test_too_little_to_fit_on_writes_nothing(place: Path, tmp_path: Path) -> Non
     assert found.exit_code == 2
     assert "it takes at least 30" in found.output
     assert not (tmp_path / "m.json").exists()
+
+
+def test_acceptance_fails_confidences_that_say_nothing(place: Path) -> None:
+    """Which items the fake model gets wrong has nothing to do with its scores."""
+    found = run(acceptance, place, "--json", str(place / "acceptance.json"))
+    assert found.exit_code == 1, found.output
+    told = json.loads((place / "acceptance.json").read_text())
+    verdicts = {criterion["name"]: criterion["verdict"] for criterion in told["criteria"]}
+    assert told["verdict"] == verdicts["brier better than one number for all"] == "fail"
+    assert verdicts["enough data"] == "not verified"
+    assert verdicts["test rows never fitted on"] == "pass"
+
+
+def test_acceptance_fails_a_calibration_that_has_seen_the_test_rows(place: Path) -> None:
+    path = place / "seen.json"
+    assert run(calibrate, place, "--out", str(path)).exit_code == 0
+    everything = tuple(sorted(hashlib.sha256(one.read_bytes()).hexdigest()[:16] for one in (place / "data").glob("*.jpg")))
+    path.write_text(json.dumps(replace(load(path), fitted_items=everything).as_json()))
+    assert run(acceptance, place, "--calibration", str(path)).exit_code == 1
+    path.write_text(path.read_text().replace(everything[0], "0" * 16))
+    edited = run(acceptance, place, "--calibration", str(path))
+    assert (edited.exit_code, "changed after it was made" in edited.output) == (2, True)
