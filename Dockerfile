@@ -57,6 +57,7 @@ ENV PATH=/opt/candor/bin:$PATH \
     HOME=/srv/candor/var \
     XDG_CACHE_HOME=/srv/candor/var/cache \
     TORCHINDUCTOR_CACHE_DIR=/srv/candor/var/cache/inductor \
+    MPLCONFIGDIR=/srv/candor/var/cache/matplotlib \
     PYTHONUNBUFFERED=1 \
     CANDOR_SERVER__HOST=0.0.0.0 \
     CANDOR_SERVER__ALLOW_REMOTE=true
