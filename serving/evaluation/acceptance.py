@@ -14,7 +14,7 @@ import numpy as np
 
 from calibration.apply import misfit
 from calibration.correctness import MOST_BOXES
-from calibration.intervals import Figures
+from calibration.intervals import Figure, Figures
 from calibration.measure import ece
 from calibration.record import CalibrationRecord, item_key
 from calibration.slices import slices, worst
@@ -148,23 +148,23 @@ def _enough(record: CalibrationRecord, after: Figures) -> Criterion:
 
 
 def _proper_scores(before: Figures, measured: Comparison) -> Iterator[Criterion]:
-    slack = (
-        SLACK
-        if before.smece.value is not None and before.smece.floor_95 is not None and before.smece.value <= before.smece.floor_95
-        else 0.0
-    )
+    many = before.n >= LEAST_ROWS and before.clusters >= LEAST_CLUSTERS
+    value, floor = before.smece.value, before.smece.floor_95
+    slack = SLACK if value is not None and floor is not None and value <= floor else 0.0
     for name in ("nll", "brier"):
         figure = measured.difference[name]
-        yield _bounded(f"{name} no worse than the raw score's", figure.value, figure.low, figure.high, slack)
-    figure = measured.against_constant["brier"]
-    yield _bounded("brier better than one number for all", figure.value, figure.low, figure.high, 0.0)
+        yield _bounded(f"{name} no worse than the raw score's", figure, slack, many=many)
+    yield _bounded(
+        "brier better than one number for all", measured.against_constant["brier"], 0.0, many=True
+    )  # a constant itself gets no mercy
 
 
-def _bounded(name: str, value: float | None, low: float | None, high: float | None, limit: float) -> Criterion:
-    """A paired difference whose whole interval must lie at or below a limit; one that lies wholly above it fails."""
+def _bounded(name: str, difference: Figure, limit: float, *, many: bool) -> Criterion:
+    """A difference whose interval must lie at or below a limit. One that is above it fails, but needs no proof only where rows are many."""
+    value, low, high = difference.value, difference.low, difference.high
     if value is None or low is None or high is None:
         return Criterion(name, "not verified", "there is no interval")
-    verdict: Verdict = "pass" if high <= limit else "fail" if low > limit or value > limit else "not verified"
+    verdict: Verdict = "pass" if high <= limit else "fail" if low > limit or (many and value > limit) else "not verified"
     return Criterion(name, verdict, f"difference {value:+.4f} ({low:+.4f} to {high:+.4f})")
 
 
