@@ -76,7 +76,7 @@ def launch(config: Path) -> Server:
     port = yaml.safe_load(config.read_text())["server"]["port"]
     log = config.parent / "server.log"
     command = [str(Path(sys.executable).parent / "candor"), "serve", "--config", str(config)]
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     return Server(f"http://127.0.0.1:{port}", process, log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any
 
 import httpx
@@ -138,4 +139,7 @@ def test_a_request_keeps_its_id(client: httpx.Client, server: Server) -> None:
     answer = client.post("/v1/detection/drafts", json={"items": []}, headers={"X-Request-Id": "trace-me-17"})
     assert answer.headers.get_list("x-request-id") == ["trace-me-17"]
     assert answer.json()["code"] == "no_items"
-    assert '"request_id": "trace-me-17"' in server.log.read_text()
+    until = time.monotonic() + 10  # the line is written once the answer is out
+    while '"request_id": "trace-me-17"' not in server.log.read_text():
+        assert time.monotonic() < until, server.log.read_text()
+        time.sleep(0.05)
