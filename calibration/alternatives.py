@@ -6,7 +6,7 @@ if it wins on rows that neither has seen.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp, log
 from typing import Any
 
@@ -19,6 +19,7 @@ from calibration.fit import WIDEST
 from calibration.fit_isotonic import LEAST_ISOTONIC, constant, fit_isotonic, histogram
 from calibration.intervals import Figure, figures, mean_interval
 from calibration.measure import as_rows, log_losses, squared_losses
+from calibration.refinement import figure_json
 from candor.errors import InvalidRequest
 from candor.predictions import Floats
 
@@ -83,7 +84,7 @@ def alternatives(fit: FitRows, test: HeldOutRows, chosen: Floats, chosen_name: s
         "clusters": measured["chosen"]["clusters"],
         "isotonic_may_be_chosen": len(fit.logit) >= LEAST_ISOTONIC,
         "methods": {name: {key: one[key] for key in SHOWN} for name, one in measured.items()},
-        "differences": {name: {loss: _as_json(figure) for loss, figure in one.items()} for name, one in differences.items()},
+        "differences": {name: {loss: figure_json(figure) for loss, figure in one.items()} for name, one in differences.items()},
         "constant_loses": _below_zero(differences["constant"]["brier"]),
     }
 
@@ -137,7 +138,3 @@ def _check(fit: FitRows, test: HeldOutRows, chosen: Floats) -> None:
 
 def _below_zero(difference: Figure) -> bool:
     return difference.high is not None and difference.high < 0
-
-
-def _as_json(figure: Figure, digits: int = 6) -> dict[str, float | None]:
-    return {name: None if value is None else round(value, digits) for name, value in asdict(figure).items()}

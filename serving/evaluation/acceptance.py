@@ -7,7 +7,7 @@ away. The thresholds stand here and nowhere else, so that they are agreed on bef
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from calibration.apply import misfit
 from calibration.correctness import MOST_BOXES
 from calibration.intervals import Figure, Figures
 from calibration.measure import ece
-from calibration.record import CalibrationRecord, item_key
+from calibration.record import CalibrationRecord
 from calibration.slices import slices, worst
 from calibration.streams import permitted
 from calibration.threshold import measured_on
@@ -26,7 +26,7 @@ from serving.evaluation.calibrate import shown
 from serving.evaluation.evaluate import Comparison, Run, class_losses, compared
 from serving.evaluation.measured import attributes
 from serving.evaluation.quality import average_precision, coco_matches
-from serving.evaluation.rows import Calibrator, Rows, build_rows, sides_of
+from serving.evaluation.rows import Calibrator, Rows, build_rows, seen_by, sides_of
 
 Verdict: TypeAlias = Literal["pass", "fail", "not verified"]
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "not verified": 3}
@@ -67,8 +67,9 @@ class Acceptance:
 
 def accept(run: Run, record: CalibrationRecord) -> Acceptance:
     """Hold a calibration against the test side of a folder's rows."""
-    integrity = list(_integrity(run, record))
-    rows = _test_rows(run, record)
+    judged = build_rows(run.folder, run.outcomes, run.normaliser)
+    integrity = list(_integrity(run, record, judged))
+    rows = _test_rows(run, record, judged)
     if any(criterion.verdict == "fail" for criterion in integrity) or rows.confidence is None or not len(rows.correct):
         empty = Criterion("test rows", "not verified", "no rows to measure") if not integrity or not len(rows.correct) else None
         criteria = (*integrity, *([empty] if empty else []))
@@ -91,14 +92,14 @@ def accept(run: Run, record: CalibrationRecord) -> Acceptance:
     return Acceptance(record.id, record.model_version, after.n, after.clusters, criteria)
 
 
-def _test_rows(run: Run, record: CalibrationRecord) -> Rows:
-    threshold = run.manifest.display_threshold
-    calibrator = Calibrator(record, run.manifest.version, threshold)
-    rows = shown(build_rows(run.folder, run.outcomes, run.normaliser, calibrator), run.manifest)
-    return rows.take(sides_of(run.folder)[rows.item] == "test") if len(rows.correct) else rows
+def _test_rows(run: Run, record: CalibrationRecord, judged: Rows) -> Rows:
+    rows = shown(judged, run.manifest)
+    rows = rows.take(sides_of(run.folder)[rows.item] == "test") if len(rows.correct) else rows
+    calibrator = Calibrator(record, run.manifest.version, run.manifest.display_threshold)
+    return rows.attached(run.outcomes, lambda prediction: calibrator(prediction).labels)
 
 
-def _integrity(run: Run, record: CalibrationRecord) -> Iterator[Criterion]:
+def _integrity(run: Run, record: CalibrationRecord, judged: Rows) -> Iterator[Criterion]:
     """Whether the record may be held against these rows at all."""
     wrong = misfit(record, run.manifest.version, run.manifest.display_threshold)
     yield _told("made for this version and threshold", wrong or "it was", bad=bool(wrong))
@@ -116,25 +117,21 @@ def _integrity(run: Run, record: CalibrationRecord) -> Iterator[Criterion]:
     closed = ece([0.95, 1.0], [1, 0])
     yield _told("the last bin is closed", f"ECE of the test vector is {closed:.3f}; it is 0.475", bad=abs(closed - 0.475) > 1e-9)
     if run.manifest.task == "detection":
-        yield _matching(run)
+        yield _matching(run, judged)
 
 
 def _leaked(run: Run, record: CalibrationRecord) -> int:
     """How many test items the record has seen, itself or another of its cluster."""
-    keys, side = set(record.fitted_items), sides_of(run.folder)
-    seen = {example.cluster for example in run.folder.examples if item_key(example.sha256) in keys}
+    side, seen = sides_of(run.folder), seen_by(record, run.folder)
     twice = {example.sha256 for example, where in zip(run.folder.examples, side, strict=True) if where != "test"}
-    return sum(
-        where == "test" and (example.cluster in seen or example.sha256 in twice)
-        for example, where in zip(run.folder.examples, side, strict=True)
-    )
+    bytes_twice = np.array([example.sha256 in twice for example in run.folder.examples], np.bool_)
+    return int(((side == "test") & (seen | bytes_twice)).sum())
 
 
-def _matching(run: Run) -> Criterion:
+def _matching(run: Run, judged: Rows) -> Criterion:
     """Boxes are judged here by our own matching and by pycocotools: they must agree, crowd regions and duplicates too."""
-    ours = shown(build_rows(run.folder, run.outcomes), replace(run.manifest, display_threshold=0.0))
     right, counted = coco_matches(run.folder, run.outcomes)
-    found = int(ours.correct.sum()), len(ours.correct)
+    found = int(judged.correct.sum()), len(judged.correct)
     detail = f"{found[0]} of {found[1]} right here, {right} of {counted} by COCO's own code (at most {MOST_BOXES} per image and class)"
     return _told("matching agrees with COCO", detail, bad=found != (right, counted))
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from calibration.alternatives import challenger_wins
 from calibration.features import WORD_FEATURES, word_features
@@ -21,6 +20,7 @@ from calibration.measure import log_losses
 from calibration.methods import Estimator, Method
 from candor.manifest import Manifest
 from candor.predictions import Floats, Transcript
+from serving.evaluation.evaluate import class_losses
 from serving.evaluation.rows import Outcome, Rows
 
 LEAST_VECTOR = 2_000  # rows from which one scale and bias per class is tried at all
@@ -97,12 +97,9 @@ def by_class(manifest: Manifest, rows: Rows, correct: Floats) -> Fitted:
 
 def losses(estimator: Estimator, rows: Rows, outcomes: Sequence[Outcome]) -> Floats:
     """NLL of each row, in nats: over all classes for classification, else of right or wrong."""
-    if rows.truth is not None and estimator.method in {"temperature", "vector"}:
-        arrays = estimator.arrays
-        scaled = (
-            rows.logits / arrays["temperature"] if estimator.method == "temperature" else rows.logits * arrays["scale"] + arrays["bias"]
-        )
-        return np.asarray(logsumexp(scaled, axis=1) - scaled[np.arange(len(scaled)), rows.truth])
+    over_classes = class_losses(estimator, rows)
+    if "confidence" in over_classes:
+        return over_classes["confidence"]
     confidence = rows.attached(outcomes, estimator).confidence
     return log_losses(confidence if confidence is not None else np.zeros(0), rows.correct)
 
