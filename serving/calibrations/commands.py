@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.errors import CandorError, InvalidRequest
+from candor.errors import InvalidRequest
+from serving.console import told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,13 +22,8 @@ def report(
     png: Annotated[Path | None, typer.Option("--png", help="Write the plots into this folder too, as PNG.")] = None,
 ) -> None:
     """Tell a calibration on one HTML page that needs nothing else: the verdict, then the plots, then the tables."""
-    from rich.console import Console  # noqa: PLC0415
-
-    try:
-        _report(Console(), record, out or record.with_suffix(".html"), {"svg": svg, "png": png})
-    except CandorError as error:
-        Console(stderr=True).print(f"error: {error.detail}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+    with told() as (console, _):
+        _report(console, record, out or record.with_suffix(".html"), {"svg": svg, "png": png})
 
 
 def _report(console: Console, path: Path, out: Path, folders: Mapping[str, Path | None]) -> None:

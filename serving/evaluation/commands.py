@@ -5,15 +5,15 @@ from __future__ import annotations
 import json as json_module
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.errors import CandorError, InvalidRequest
+from candor.errors import InvalidRequest
+from serving.console import told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option
     batch: _Batch = None,
 ) -> None:
     """Measure a model on a labelled folder: quality, and whether its confidence means what it says."""
-    with _told() as (out, err):
+    with told() as (out, err):
         from serving.config import load_settings  # noqa: PLC0415
         from serving.evaluation.evaluate import evaluate as report_on  # noqa: PLC0415
         from serving.evaluation.show import show_report  # noqa: PLC0415
@@ -82,7 +82,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one argument per option
     batch: _Batch = None,
 ) -> None:
     """Fit a calibration on one half of a labelled folder, measure it on the other, and write the record."""
-    with _told() as (console, err):
+    with told() as (console, err):
         from serving.config import load_settings  # noqa: PLC0415
         from serving.evaluation.calibrate import calibrate as fitted_on  # noqa: PLC0415
         from serving.evaluation.calibrate import display_threshold  # noqa: PLC0415
@@ -113,7 +113,7 @@ def acceptance(  # noqa: PLR0913, PLR0917 - one argument per option
 
     Exit code: 0 all criteria pass, 1 one fails, 2 it could not be run, 3 the data are too few to tell.
     """
-    with _told() as (out, err):
+    with told() as (out, err):
         from calibration.record import load  # noqa: PLC0415
         from serving.config import load_settings  # noqa: PLC0415
         from serving.evaluation.acceptance import EXIT_CODES, accept  # noqa: PLC0415
@@ -140,19 +140,6 @@ class _How:
     sources: tuple[str, ...]
     limit: int | None
     batch: int | None
-
-
-@contextmanager
-def _told() -> Iterator[tuple[Console, Console]]:
-    """Yield consoles for standard output and standard error; a CandorError is told in a line there, with exit code 2."""
-    from rich.console import Console  # noqa: PLC0415
-
-    out, err = Console(), Console(stderr=True)
-    try:
-        yield out, err
-    except CandorError as error:
-        err.print(f"error: {error.detail}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
 
 
 def _run(
