@@ -168,7 +168,9 @@ def test_acceptance_fails_a_calibration_that_has_seen_the_test_rows(place: Path)
     assert run(calibrate, place, "--out", str(path)).exit_code == 0
     everything = tuple(sorted(hashlib.sha256(one.read_bytes()).hexdigest()[:16] for one in (place / "data").glob("*.jpg")))
     path.write_text(json.dumps(replace(load(path), fitted_items=everything).as_json()))
-    assert run(acceptance, place, "--calibration", str(path)).exit_code == 1
+    assert run(acceptance, place, "--calibration", str(path), "--json", str(place / "seen-told.json")).exit_code == 1
+    told = json.loads((place / "seen-told.json").read_text())
+    assert ("test rows never fitted on", "fail") in {(criterion["name"], criterion["verdict"]) for criterion in told["criteria"]}
     path.write_text(path.read_text().replace(everything[0], "0" * 16))
     edited = run(acceptance, place, "--calibration", str(path))
     assert (edited.exit_code, "changed after it was made" in edited.output) == (2, True)
