@@ -54,6 +54,8 @@ class Draft:
     created_at: datetime
     project: str | None = None
     unverified_since: datetime | None = None
+    team: str = "default"  # who asked for it; nobody else sees it
+    label_map: str | None = None  # the project's mapping of labels that it was made with: `LabelMap.digest`
 
     def as_wire(self, *, raw: bool = False) -> dict[str, Any]:
         """Return the draft as the native API shows it: with `raw` all that is stored of it.

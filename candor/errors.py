@@ -11,15 +11,23 @@ CandorError
 ├── MediaTooLarge            413  bytes, pixels or seconds over the limit
 ├── MediaUnreachable         424  the item's URL did not answer
 ├── MediaForbidden           403  the item's address is not allowed
-├── NotFound                 404
+├── Unauthenticated          401  no key, or one that is not valid
+├── Forbidden                403  the key lacks the scope that this takes
+├── RateLimited              429  retryable, with retry_after
+├── QuotaExceeded            403  the team's storage is used up
+├── NotFound                 404  also what belongs to another team
 │   ├── UnknownModel         404
 │   ├── UnknownAlias         404
 │   ├── UnknownDraft         404
 │   ├── UnknownUpload        404
 │   ├── UnknownCalibration   404
-│   └── UnknownJob           404
+│   ├── UnknownJob           404
+│   ├── UnknownProject       404
+│   ├── UnknownTeam          404
+│   └── UnknownKey           404
 ├── WrongTask                409
 ├── Conflict                 409
+├── InUse                    409  drafts or aliases still refer to it
 ├── CalibrationMisfit        409  a calibration for another version or threshold
 ├── NothingToRollBack        409
 ├── UnsafeArtifact           422  a model file that fails its hash or would run code
@@ -118,6 +126,30 @@ class MediaForbidden(CandorError):
     code, status, title = "media_forbidden", 403, "The item's address is not allowed"
 
 
+class Unauthenticated(CandorError):
+    """No API key, or one that is unknown, revoked or expired: which of them is not said."""
+
+    code, status, title = "unauthenticated", 401, "A valid API key is needed"
+
+
+class Forbidden(CandorError):
+    """The API key lacks the scope that this takes."""
+
+    code, status, title = "forbidden", 403, "The API key may not do this"
+
+
+class RateLimited(CandorError):
+    """The team asked for more than its rate. `retry_after` says in seconds when to come back."""
+
+    code, status, title, retryable = "rate_limited", 429, "The team's rate limit is reached", True
+
+
+class QuotaExceeded(CandorError):
+    """The team's storage is used up."""
+
+    code, status, title = "quota_exceeded", 403, "The team's storage is used up"
+
+
 class NotFound(CandorError):
     """No such thing."""
 
@@ -160,6 +192,24 @@ class UnknownJob(NotFound):
     code, title = "unknown_job", "There is no such job"
 
 
+class UnknownProject(NotFound):
+    """The team has no project of that name."""
+
+    code, title = "unknown_project", "There is no such project"
+
+
+class UnknownTeam(NotFound):
+    """No team of that name."""
+
+    code, title = "unknown_team", "There is no such team"
+
+
+class UnknownKey(NotFound):
+    """The team has no API key of that id."""
+
+    code, title = "unknown_key", "There is no such API key"
+
+
 class WrongTask(CandorError):
     """The model serves another task."""
 
@@ -170,6 +220,12 @@ class Conflict(CandorError):
     """The same idempotency key with another request, or with one that is still running."""
 
     code, status, title = "conflict", 409, "The request contradicts an earlier one"
+
+
+class InUse(CandorError):
+    """Drafts or aliases still refer to it; the detail says which."""
+
+    code, status, title = "in_use", 409, "It is still in use"
 
 
 class CalibrationMisfit(CandorError):

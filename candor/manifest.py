@@ -34,6 +34,8 @@ class Manifest:
     licence: str = "unknown"
     notes: str = ""
     schema: int = SCHEMA
+    owner: str = ""  # the team that registered it; empty for a model of the configuration, which every team may use
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # free: what its owner wants to remember of it
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -45,8 +47,13 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """`sha256:<hex>` of the canonical JSON, without the free text that changes no prediction."""
-        body = {key: value for key, value in self.as_json().items() if key not in ("notes", "licence")}
+        """`sha256:<hex>` of the canonical JSON, without what changes no prediction.
+
+        The owner is in it: two teams' versions never share a calibration. Without an owner it is left out, as in older manifests.
+        """
+        body = {key: value for key, value in self.as_json().items() if key not in ("notes", "licence", "metadata")}
+        if not self.owner:
+            del body["owner"]
         return "sha256:" + hashlib.sha256(canonical_json(body)).hexdigest()
 
     @property

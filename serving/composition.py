@@ -16,11 +16,13 @@ from serving import metrics
 from serving.batching import BatchReport
 from serving.calibrations.book import Book
 from serving.config import Settings
-from serving.drafting import LocalDrafter, Sources
+from serving.drafting import Knowledge, LocalDrafter, Sources
 from serving.engine import Engine
 from serving.loading import build_catalog, engine_options, engine_settings, load_version, media_limits
 from serving.media import MediaFetcher
+from serving.projects.views import ConfiguredProjects
 from serving.requests import Drafter
+from serving.resolving import CatalogResolver
 from serving.routing import Router
 from store import Blobs, Store, open_store
 from store.calibrations import Calibrations
@@ -71,7 +73,8 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
         fetcher = MediaFetcher(settings.media, settings.limits.item_bytes)
         stack.push_async_callback(fetcher.close)
         sources = Sources(store, blobs, fetcher)
-        drafters = {task: _drafter(settings, task, catalog, sources, book) for task in tasks}
+        knowledge = Knowledge(CatalogResolver(catalog), book, ConfiguredProjects(settings))
+        drafters = {task: _drafter(settings, task, catalog, sources, knowledge) for task in tasks}
         warming = []
         for drafter in drafters.values():
             stack.push_async_callback(drafter.close)
@@ -108,12 +111,12 @@ async def _opened_book(store: Store, configured: Mapping[str, CalibrationRecord]
     return book
 
 
-def _drafter(settings: Settings, task: Task, catalog: Catalog, sources: Sources, book: Book) -> LocalDrafter:
+def _drafter(settings: Settings, task: Task, catalog: Catalog, sources: Sources, knowledge: Knowledge) -> LocalDrafter:
     how = engine_settings(settings, task)
 
     def load_model(version: str) -> LoadedModel:
         installed = catalog.resolve(version, task)
-        if passed_over := book.passed_over(installed.manifest):
+        if passed_over := knowledge.book.passed_over(installed.manifest):
             _log.warning("calibration_not_applied", calibration=passed_over[0], reason=passed_over[1])
         return load_version(installed, how)
 
@@ -127,5 +130,5 @@ def _drafter(settings: Settings, task: Task, catalog: Catalog, sources: Sources,
         Engine(load_model, engine_options(how, media_limits(settings)), report),
         sources,
         settings,
-        book,
+        knowledge,
     )

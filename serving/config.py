@@ -35,6 +35,9 @@ class ServerSettings(Section):
     allow_remote: bool = Field(
         False, description="Permit an address beyond loopback. Until API keys exist, everyone who reaches it may draft."
     )
+    auth: Literal["keys", "none"] = Field(
+        "none", description="`keys`: every request needs an API key of a team. `none`: nobody needs one; only on loopback."
+    )
     topology: Literal["tasks", "single"] = Field(
         "tasks",
         description="`tasks`: one Ray Serve deployment per task, each its own ingress, plus a control one. `single`: all in one replica.",
@@ -62,6 +65,23 @@ class LimitSettings(Section):
         512, ge=1, description="Most items that one replica holds, waiting and running; beyond it 503 with Retry-After."
     )
     queued_bytes: int = Field(2**30, ge=1, description="Most encoded bytes that one replica holds, waiting and running.")
+
+
+class TeamLimits(Section):
+    """What one team may take. A team may have limits of its own (`/v1/teams`)."""
+
+    items_per_minute: int | None = Field(None, ge=1, description="Most items that a team may have drafted in a minute; then 429.")
+    storage_bytes: int | None = Field(None, ge=1, description="Most bytes of a team's uploads and model files; then 403.")
+    queue_share: float = Field(0.75, gt=0, le=1, description="Most of a replica's queue that one team may hold while others use it too.")
+
+
+class ValidationSettings(Section):
+    """How a registered model is tried out before it may draft: in a process of its own."""
+
+    seconds: float = Field(300, gt=0, description="Longest time for one validation.")
+    memory_bytes: int = Field(6 * 2**30, ge=1, description="Most memory that the process may take.")
+    artifact_bytes: int = Field(4 * 2**30, ge=1, description="Most bytes of a registered model's file.")
+    batches: tuple[int, ...] = Field((1, 4, 8, 16), description="Batch sizes at which memory and speed are measured.")
 
 
 class MediaSettings(Section):
@@ -152,6 +172,8 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()  # type: ignore[call-arg]
     engine: EngineSettings = EngineSettings()  # type: ignore[call-arg]
     policy: PolicySettings = PolicySettings()  # type: ignore[call-arg]
+    teams: TeamLimits = TeamLimits()  # type: ignore[call-arg]
+    validation: ValidationSettings = ValidationSettings()  # type: ignore[call-arg]
     tasks: dict[Task, TaskSettings] = Field(default_factory=dict, description="The tasks that this server drafts.")
     models: Annotated[dict[str, ModelSettings], Field(description="The models that this server knows, by name.")] = {}
     projects: Annotated[dict[str, ProjectSettings], Field(description="The projects that differ from the defaults, by name.")] = {}

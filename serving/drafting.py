@@ -30,7 +30,9 @@ from serving.calibrations.book import Book, InForce
 from serving.config import Settings
 from serving.engine import Engine
 from serving.media import MediaFetcher
+from serving.projects.views import ProjectView, ProjectViews
 from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
+from serving.resolving import Choice, Resolver
 from serving.room import Room
 from serving.versions import State
 from store import Blobs, Store
@@ -45,6 +47,15 @@ class Sources:
     store: Store
     blobs: Blobs
     fetcher: MediaFetcher
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is looked up for a request: what its model stands for, which calibration is in force, and what its project wants."""
+
+    resolver: Resolver
+    book: Book
+    projects: ProjectViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +79,12 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
-    """What all items of one request share."""
+    """What those items of one request share that one version drafts."""
 
     request: DraftRequest
     manifest: Manifest
     calibration: InForce
+    project: ProjectView
     deadline: float  # on the event loop's clock
 
 
@@ -87,9 +99,8 @@ class LocalDrafter:
         engine: Engine,
         sources: Sources,
         settings: Settings,
-        book: Book,
+        knowledge: Knowledge,
     ) -> None:
-        """`book` says which calibration is in force."""
         self.task = task
         self._default = default_model
         self._catalog = catalog
@@ -97,8 +108,7 @@ class LocalDrafter:
         self._sources = sources
         self._limits = settings.limits
         self._request_seconds = settings.server.request_seconds
-        self._policy_for = settings.policy_for
-        self._book = book
+        self._resolver, self._book, self._projects = knowledge.resolver, knowledge.book, knowledge.projects
         self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes)
         self._room = Room(self._limits.queued_bytes)
         self._warming = False
@@ -112,14 +122,17 @@ class LocalDrafter:
             raise TooManyItems(f"{len(request.items)} items; one request takes at most {self._limits.items}: send several requests")
         if request.task not in (None, self.task):
             raise InvalidRequest(f"this address drafts {self.task}; the request asks for {request.task}")
-        manifest = self._resolve(request.model or self._default)
         seconds = min(request.timeout or self._request_seconds, self._request_seconds)
         deadline = asyncio.get_running_loop().time() + seconds
+        await self._projects.refresh()
+        project = self._projects.view(request.team, request.project)
+        reference = request.model or project.model or self._default
+        await self._resolver.refresh(reference)
+        choice = self._resolve(reference, request.team)
         await self._book.refresh()
-        passage = _Passage(request, manifest, self._book.current(manifest), deadline)
         size = sum(len(item.media.data or b"") for item in request.items)
         with self._admission.admit(len(request.items), size), metrics.held(self.task, len(request.items)):
-            return await self._draft(passage)
+            return await self._split(choice, request, project, deadline)
 
     async def models(self) -> list[ModelStatus]:
         """Return the models of this task."""
@@ -145,9 +158,9 @@ class LocalDrafter:
         """Finish what is running, then unload."""
         await self._engine.close()
 
-    def _resolve(self, reference: str) -> Manifest:
+    def _resolve(self, reference: str, team: str) -> Choice:
         try:
-            return self._catalog.resolve(reference, self.task).manifest
+            return self._resolver.resolve(reference, self.task, team)
         except ModelUnavailable as error:
             if not self._is_default(reference):
                 raise
@@ -165,6 +178,32 @@ class LocalDrafter:
         if self._is_default(name) and self._not_installed:
             return "failed", self._not_installed
         return "available", "it is not installed yet"
+
+    async def _split(self, choice: Choice, request: DraftRequest, project: ProjectView, deadline: float) -> DraftResult:
+        """Draft each item with its version; one entry per item, in order."""
+        places: dict[str, list[int]] = {}
+        manifests = {manifest.version: manifest for manifest in (choice.manifest, choice.canary) if manifest}
+        for place, item in enumerate(request.items):
+            places.setdefault(choice.of(item.id).version, []).append(place)
+        passages = [
+            _Passage(
+                replace(request, items=tuple(request.items[place] for place in some)),
+                manifests[version],
+                self._book.current(manifests[version]),
+                project,
+                deadline,
+            )
+            for version, some in places.items()
+        ]
+        results: dict[int, ItemResult] = {}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._draft(passage)) for passage in passages]
+        except ExceptionGroup as failed:  # who asks knows the errors and not groups of them
+            raise failed.exceptions[0] from None
+        for some, task in zip(places.values(), running, strict=True):
+            results |= dict(zip(some, task.result().results, strict=True))
+        return DraftResult(choice.manifest.version, tuple(results[place] for place in range(len(request.items))))
 
     async def _draft(self, passage: _Passage) -> DraftResult:
         """Items whose bytes are at hand go together; each one that is fetched goes on its own, as it comes."""
@@ -210,7 +249,8 @@ class LocalDrafter:
     async def _answers(self, got: Sequence[_Got], passage: _Passage) -> list[_Answer]:
         stored: dict[str, list[Draft]] = {}
         if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None]):
-            stored = await self._sources.store.find(passage.manifest.version, passage.calibration.calibration, known)
+            version, calibration = passage.manifest.version, passage.calibration.calibration
+            stored = await self._sources.store.find(version, calibration, known, passage.request.team)
         answering = {sha256: _answering(drafts, passage.calibration) for sha256, drafts in stored.items()}
         return list(await asyncio.gather(*(self._one(one, answering.get(one.sha256, []), passage) for one in got)))
 
@@ -223,7 +263,7 @@ class LocalDrafter:
             if item.kind not in (None, SPECS[self.task].media):
                 raise InvalidRequest(f"{self.task} takes {SPECS[self.task].media}; this item is {item.kind}")
             async with asyncio.timeout_at(passage.deadline):
-                data = await self._bytes(item)
+                data = await self._bytes(item, passage.request.team)
             if len(data) > self._limits.item_bytes:
                 raise MediaTooLarge(f"the item has {len(data):,} bytes; an item may have {self._limits.item_bytes:,}")
         except CandorError as error:
@@ -234,24 +274,25 @@ class LocalDrafter:
         seconds = time.perf_counter() - start if item.media.data is None else 0.0
         return _Got(item, data, sha256, seconds)
 
-    async def _bytes(self, item: Item) -> bytes:
+    async def _bytes(self, item: Item, team: str) -> bytes:
         media = item.media
         if media.data is not None:
             return media.data
         if media.url is not None:
             return await self._sources.fetcher.fetch(media.url)
-        return await self._sources.blobs.get(media.upload or "")
+        return await self._sources.blobs.get(media.upload or "", team)
 
     async def _one(self, got: _Got, stored: Sequence[Draft], passage: _Passage) -> _Answer:
         """Answer one item from a stored draft, else from the model."""
         item, request = got.item, passage.request
         if got.error is not None:
             return _Answer(ItemResult(item.id, error=got.error))
+        stored = [draft for draft in stored if draft.label_map == passage.project.label_map]
         for draft in stored:
             if draft.item == item.id and draft.project == request.project:
                 return _Answer(ItemResult(item.id, draft.again()))
-        policy = self._policy_for(request.project)
-        if alike := [draft for draft in stored if self._policy_for(draft.project) == policy]:
+        policy = passage.project.policy
+        if alike := [draft for draft in stored if self._projects.view(request.team, draft.project).policy == policy]:
             copied = alike[0].for_item(new_id("drf"), item.id, request.project, datetime.now(UTC))
             return _Answer(ItemResult(item.id, copied), new=True)
         try:
@@ -265,10 +306,11 @@ class LocalDrafter:
 
     def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
         manifest, draft_id = passage.manifest, new_id("drf")
-        policy, confidences = self._policy_for(passage.request.project), passage.calibration.confidences(prediction, manifest)
-        shown = confidences if policy.badge else replace(confidences, badges=None)
+        project, confidences = passage.project, passage.calibration.confidences(prediction, manifest)
+        shown = confidences if project.policy.badge else replace(confidences, badges=None)
         payload = render(self.task, prediction, shown, Rendering(draft_id, manifest.labels, manifest.display_threshold))
-        payload = decided(self.task, payload, policy, calibrated=confidences.labels is not None)
+        payload = project.labels.mapped(self.task, payload) if project.labels else payload
+        payload = decided(self.task, payload, project.policy, calibrated=confidences.labels is not None)
         return Draft(
             id=draft_id,
             item=got.item.id,
@@ -282,6 +324,8 @@ class LocalDrafter:
             media_sha256=got.sha256,
             created_at=datetime.now(UTC),
             project=passage.request.project,
+            team=passage.request.team,
+            label_map=project.label_map,
             unverified_since=passage.calibration.unverified_since if confidences.calibration else None,
         )
 

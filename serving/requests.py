@@ -43,6 +43,7 @@ class DraftRequest:
     request_id: str = ""
     fairness_key: str = ""  # whose turn it is in the queue: a team, else the request itself
     timeout: float | None = None  # seconds from now
+    team: str = "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Blobs:
         self._folder = folder
         self._store = store
 
-    async def put(self, data: AsyncIterator[bytes], max_bytes: int) -> Blob:
+    async def put(self, data: AsyncIterator[bytes], max_bytes: int, team: str = "default") -> Blob:
         """Store one upload as it streams in. It is on the disk, and its row committed, when this returns; else no half
         file is left.
 
@@ -46,17 +46,17 @@ class Blobs:
         except OSError as error:
             raise StorageUnavailable(f"the upload can't be stored: {error.strerror}") from error
         blob = Blob(new_id("upl"), sha256, size)
-        await self._store.add_upload(blob.id, sha256, size)
+        await self._store.add_upload(blob.id, sha256, size, team)
         return blob
 
-    async def get(self, upload_id: str) -> bytes:
-        """Return the content of an upload.
+    async def get(self, upload_id: str, team: str | None = None) -> bytes:
+        """Return the content of an upload; with `team` only if it is that team's.
 
         Raises:
             UnknownUpload: there is none of that id, or its file is gone.
             StorageUnavailable: the file can't be read.
         """
-        path = self._path(await self._store.upload_sha256(upload_id))
+        path = self._path(await self._store.upload_sha256(upload_id, team))
         try:
             return await asyncio.to_thread(path.read_bytes)
         except FileNotFoundError as error:

@@ -125,6 +125,13 @@ def append_only(dialect: sa.Dialect, table: str) -> list[str]:
     ]
 
 
+def not_append_only(dialect: sa.Dialect, table: str) -> list[str]:
+    """Return the statements that undo `append_only`, for a migration downwards."""
+    if dialect.name == "sqlite":
+        return [f"DROP TRIGGER {table}_no_{verb}" for verb in ("update", "delete")]
+    return [f"DROP TRIGGER {table}_no_{verb} ON {table}" for verb in ("change", "truncate")] + [f"DROP FUNCTION {table}_refuse()"]
+
+
 def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)

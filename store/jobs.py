@@ -33,6 +33,7 @@ class Job:
     started_at: datetime | None
     heartbeat_at: datetime | None
     ended_at: datetime | None
+    team: str = "default"
 
 
 def _utc_now() -> datetime:
@@ -46,9 +47,9 @@ class Jobs:
         self._store = store
         self._clock = clock
 
-    async def add(self, kind: str, request: Mapping[str, Any]) -> Job:
+    async def add(self, kind: str, request: Mapping[str, Any], team: str = "default") -> Job:
         """Store a queued job and return it."""
-        job = Job(new_id("job"), kind, "queued", 0.0, "waiting", dict(request), None, None, self._clock(), None, None, None)
+        job = Job(new_id("job"), kind, "queued", 0.0, "waiting", dict(request), None, None, self._clock(), None, None, None, team)
         await self._store.execute(sa.insert(jobs).values({name: getattr(job, name) for name in Job.__slots__}))
         return job
 

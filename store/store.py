@@ -80,19 +80,22 @@ class Store:
             with _refusals("a draft of the same id is stored"):
                 await self._writer.insert([_row(draft) for draft in drafts])
 
-    async def get(self, draft_id: str) -> Draft:
-        """Return one draft.
+    async def get(self, draft_id: str, team: str | None = None) -> Draft:
+        """Return one draft; with `team` only if it is that team's.
 
         Raises:
             UnknownDraft: there is none of that id.
         """
-        found = await self.read(sa.select(drafts).where(drafts.c.id == draft_id))
+        own = () if team is None else (drafts.c.team == team,)
+        found = await self.read(sa.select(drafts).where(drafts.c.id == draft_id, *own))
         if not found:
             raise UnknownDraft(f"there is no draft {draft_id!r}")
         return _draft(found[0])
 
-    async def find(self, model_version: str, calibration: str | None, media_sha256: Sequence[str]) -> dict[str, list[Draft]]:
-        """Return the stored drafts of the same bytes, model version and calibration, newest first, at most FOUND_PER_ITEM for each.
+    async def find(
+        self, model_version: str, calibration: str | None, media_sha256: Sequence[str], team: str = "default"
+    ) -> dict[str, list[Draft]]:
+        """Return a team's stored drafts of the same bytes, model version and calibration, newest first, at most FOUND_PER_ITEM for each.
 
         Bytes that have none are absent from the answer.
         """
@@ -100,7 +103,8 @@ class Store:
         wanted = list(dict.fromkeys(media_sha256))
         for start in range(0, len(wanted), _FIND_AT_ONCE):
             some = wanted[start : start + _FIND_AT_ONCE]
-            values = {"model_version": model_version, "calibration": calibration, **{f"sha_{n}": sha for n, sha in enumerate(some)}}
+            named = {"model_version": model_version, "calibration": calibration, "team": team}
+            values = {**named, **{f"sha_{n}": sha for n, sha in enumerate(some)}}
             for row in await self.read(_newest(len(some), calibration is not None), values):
                 found.setdefault(row.media_sha256, []).append(_draft(row))
         for of_item in found.values():
@@ -138,18 +142,19 @@ class Store:
         """Free a claimed key: its request failed in a way that a retry may mend."""
         await self.execute(sa.delete(idempotency).where(*_running(key)))
 
-    async def add_upload(self, upload_id: str, sha256: str, size: int) -> None:
+    async def add_upload(self, upload_id: str, sha256: str, size: int, team: str = "default") -> None:
         """Record that an upload is the blob of this SHA-256; `Blobs` calls it when the file is safe."""
-        values = {"id": upload_id, "sha256": sha256, "bytes": size, "created_at": self._clock()}
+        values = {"id": upload_id, "sha256": sha256, "bytes": size, "created_at": self._clock(), "team": team}
         await self.execute(sa.insert(uploads).values(values))
 
-    async def upload_sha256(self, upload_id: str) -> str:
-        """Return the SHA-256 of an upload.
+    async def upload_sha256(self, upload_id: str, team: str | None = None) -> str:
+        """Return the SHA-256 of an upload; with `team` only if it is that team's.
 
         Raises:
             UnknownUpload: there is none of that id.
         """
-        found = await self.read(sa.select(uploads.c.sha256).where(uploads.c.id == upload_id))
+        own = () if team is None else (uploads.c.team == team,)
+        found = await self.read(sa.select(uploads.c.sha256).where(uploads.c.id == upload_id, *own))
         if not found:
             raise UnknownUpload(f"there is no upload {upload_id!r}")
         return str(found[0].sha256)
@@ -229,12 +234,14 @@ def _draft(row: sa.Row[Any]) -> Draft:
 def _newest(items: int, calibrated: bool) -> sa.CompoundSelect[Any]:
     """Select the newest drafts of so many items: a short walk down the index for each, however many drafts it has.
 
-    Parameters: model_version, calibration (if `calibrated`), sha_0, sha_1, …
+    Parameters: team, model_version, calibration (if `calibrated`), sha_0, sha_1, …
     """
+    own = drafts.c.team == sa.bindparam("team")
     same_calibration = drafts.c.calibration == sa.bindparam("calibration") if calibrated else drafts.c.calibration.is_(None)
     parts = [
         sa.select(drafts)
-        .where(drafts.c.media_sha256 == sa.bindparam(f"sha_{n}"), drafts.c.model_version == sa.bindparam("model_version"), same_calibration)
+        .where(drafts.c.media_sha256 == sa.bindparam(f"sha_{n}"), drafts.c.model_version == sa.bindparam("model_version"))
+        .where(same_calibration, own)
         .order_by(drafts.c.created_at.desc(), drafts.c.id.desc())
         .limit(FOUND_PER_ITEM)
         .subquery()

@@ -48,6 +48,8 @@ drafts = sa.Table(
     sa.Column("media_sha256", sa.String, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("unverified_since", UtcDateTime),
+    sa.Column("team", sa.String, nullable=False, server_default="default"),
+    sa.Column("label_map", sa.String),
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
 )
@@ -72,6 +74,21 @@ uploads = sa.Table(
     sa.Column("sha256", sa.String, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("team", sa.String, nullable=False, server_default="default", index=True),
+)
+
+# A large file that arrives in parts: what is announced of it, and how far it is. It becomes an upload when its last byte is there.
+partial_uploads = sa.Table(
+    "partial_uploads",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False, index=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("received", sa.BigInteger, nullable=False),
+    sa.Column("parts", sa.JSON, nullable=False),  # [[offset, bytes, sha256 of the part], …]
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 
 # Every calibration record that was made or imported here, or is named by the configuration. Append-only.
@@ -141,5 +158,115 @@ jobs = sa.Table(
     sa.Column("started_at", UtcDateTime),
     sa.Column("heartbeat_at", UtcDateTime),
     sa.Column("ended_at", UtcDateTime),
+    sa.Column("team", sa.String, nullable=False, server_default="default"),
     sa.Index("ix_jobs_state", "state", "created_at"),
+)
+
+# Teams are named, once and for all. `limits` may hold items_per_minute, storage_bytes and queue_share.
+teams = sa.Table(
+    "teams",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("limits", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+# API keys: of the secret only its SHA-256 is kept.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("secret_sha256", sa.String, nullable=False),
+    sa.Column("created_by", sa.String, nullable=False),  # id of a key, or `operator`
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+)
+
+# Who changed what, and when. Append-only.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False),
+    sa.Column("key", sa.String, nullable=False),  # id of an API key, `operator` or `none`
+    sa.Column("action", sa.String, nullable=False),  # such as `alias.moved`
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_audit_team", "team", "id"),
+)
+
+# Projects as they are now; every revision is kept in project_revisions, which is append-only.
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+project_revisions = sa.Table(
+    "project_revisions",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("body", sa.JSON(none_as_null=True)),  # null: it was deleted
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+# Registered model versions. `version` is the full name, `name@sha256:…`, known once the model was taken in.
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("version", sa.String, unique=True),
+    sa.Column("state", sa.String, nullable=False),  # validating, ready, failed or retired
+    sa.Column("request", sa.JSON, nullable=False),  # what was asked for: family, options, the artifact's upload and hash
+    sa.Column("manifest", sa.JSON(none_as_null=True)),
+    sa.Column("report", sa.JSON(none_as_null=True)),  # of its validation
+    sa.Column("bytes", sa.BigInteger, nullable=False),  # of its files
+    sa.Column("job", sa.String),
+    sa.Column("created_by", sa.String, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("settled_at", UtcDateTime),
+    sa.Index("ix_versions_model", "team", "model", "created_at", "id"),
+)
+
+# Where aliases point now: a version, and one that takes a share of the items. Every move is kept in alias_moves, which is append-only.
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("model", sa.String, primary_key=True),
+    sa.Column("alias", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("canary", sa.String),
+    sa.Column("share", sa.Double, nullable=False),  # of the canary, 0 to 1
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("moved_at", UtcDateTime, nullable=False),
+)
+alias_moves = sa.Table(
+    "alias_moves",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("model", sa.String, primary_key=True),
+    sa.Column("alias", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("version", sa.String),  # null: the alias was removed
+    sa.Column("canary", sa.String),
+    sa.Column("share", sa.Double, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )

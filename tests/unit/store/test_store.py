@@ -146,7 +146,7 @@ async def test_find_takes_a_whole_request(store: Store) -> None:
 
 async def test_find_walks_the_index(store: Store, url: str) -> None:
     engine = dialects.make_engine(url)
-    values = {name: "x" for name in ("model_version", "calibration", "sha_0", "sha_1")}
+    values = {name: "x" for name in ("team", "model_version", "calibration", "sha_0", "sha_1")}
     query = str(_newest(2, True).params(values).compile(engine.sync_engine, compile_kwargs={"literal_binds": True}))
     async with engine.connect() as connection:
         plan = [row.detail for row in await connection.execute(sa.text("EXPLAIN QUERY PLAN " + query))]

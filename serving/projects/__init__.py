@@ -1,0 +1,1 @@
+"""Projects: what a team wants of its drafts."""

@@ -1,0 +1,48 @@
+"""What drafting needs to know of a project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from candor.mapping import LabelMap
+from candor.policy import Policy
+from serving.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectView:
+    """One project as it is now. `model` drafts where a request names none; `labels` is None where the model's classes are its labels."""
+
+    policy: Policy
+    labels: LabelMap | None = None
+    model: str | None = None
+
+    @property
+    def label_map(self) -> str | None:
+        """The digest of the mapping, as drafts carry it."""
+        return self.labels.digest if self.labels else None
+
+
+class ProjectViews(Protocol):
+    """Where drafting looks projects up."""
+
+    async def refresh(self) -> None:
+        """See to it that what `view` returns is at most seconds old. Raises nothing: what was known stays."""
+
+    def view(self, team: str, project: str | None) -> ProjectView:
+        """Return a project; one that nobody made has the defaults."""
+
+
+class ConfiguredProjects:
+    """The projects of the configuration file alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def refresh(self) -> None:
+        """Nothing changes."""
+
+    def view(self, team: str, project: str | None) -> ProjectView:
+        """Return a project's policy, whichever the team."""
+        return ProjectView(self._settings.policy_for(project))
