@@ -20,7 +20,7 @@ from typing import Any, Self, TypeAlias
 import httpx
 
 from client import bulk
-from client.errors import Refused, UnclearTask, Unreachable
+from client.errors import BadKey, Refused, UnclearTask, Unreachable
 from client.files import MEDIA_OF, Found, MediaFile, MediaKind, Task, find_media
 from client.responses import list_of, object_of, refusal
 from client.retries import Retries
@@ -85,13 +85,15 @@ class Client:
     """A connection to one Candor server; may be used from many threads.
 
     A request that fails for a passing reason is tried again with the same Idempotency-Key, so that nothing is drafted twice.
-    `timeout` is the longest wait for an answer, in seconds. A server that never answered yet is not waited for.
+    `key` is an API key; a server that was started with `--no-auth` needs none. `timeout` is the longest wait for an answer, in seconds.
+    A server that never answered yet is not waited for.
     """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        key: str | None = None,
         timeout: float = 300.0,
         retries: Retries | None = None,
         transport: httpx.BaseTransport | None = None,
@@ -101,11 +103,12 @@ class Client:
         self._retries = retries or Retries()
         self._wait = wait
         self._answered = False
+        headers = _authorization(key)
         try:
             local = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
             # a proxy of the environment is for other machines
             self._http = httpx.Client(
-                base_url=self.url, timeout=httpx.Timeout(timeout, connect=10.0), transport=transport, trust_env=not local
+                base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), transport=transport, trust_env=not local
             )
         except httpx.InvalidURL as error:
             raise Unreachable(f"{url!r} is not an address: give one like {DEFAULT_URL}") from error
@@ -270,6 +273,14 @@ class Client:
 def _passing(refused: Refused, failures: int) -> bool:
     # a key that is taken, on a later try: by the earlier try of this very request, which still runs
     return refused.retryable or (refused.code == "conflict" and failures > 1)
+
+
+def _authorization(key: str | None) -> dict[str, str]:
+    if not key:
+        return {}
+    if not key.isascii() or not key.isprintable() or " " in key:  # or httpx would complain of a header, and show it
+        raise BadKey("the API key has characters that no key has: copy it again, it begins with cdr_")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _headers(options: DraftOptions, key: str) -> dict[str, str]:

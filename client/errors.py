@@ -4,7 +4,8 @@ ClientError
 ├── Unreachable       no server answers at the address
 ├── Refused           the server answered the whole request with a problem
 ├── UnexpectedAnswer  something answers there, and it is not Candor
-└── UnclearTask       nothing says what to draft
+├── UnclearTask       nothing says what to draft
+└── BadKey            the text that was given as API key can't be one
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class UnexpectedAnswer(ClientError):
 
 class UnclearTask(ClientError):
     """Nothing says what to draft."""
+
+
+class BadKey(ClientError):
+    """The text that was given as API key can't be one. The message does not repeat it."""
 
 
 class Refused(ClientError):

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from client.api import Client, DraftOptions, Item
-from client.errors import Refused, UnclearTask, UnexpectedAnswer, Unreachable
+from client.errors import BadKey, Refused, UnclearTask, UnexpectedAnswer, Unreachable
 from client.files import MediaFile
 from client.retries import Retries
 from tests.unit.client.fake_server import FakeServer, problem
@@ -169,3 +169,19 @@ def test_the_task_is_the_models_own_else_transcription_else_unclear(tmp_path: Pa
     assert server.requests[-1].url.path == "/v1/transcription/drafts"
     with pytest.raises(UnclearTask, match="--task"):
         client.draft_paths([tmp_path])
+
+
+def test_a_key_goes_with_every_request() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"ready": request.headers.get("Authorization") == "Bearer cdr_1_2"})
+
+    transport = httpx.MockTransport(answer)
+    assert Client(key="cdr_1_2", transport=transport).ready()["ready"]
+    assert not Client(transport=transport).ready()["ready"]
+
+
+@pytest.mark.parametrize("key", ["cdr_\u00e9", "cdr_1\nX-Other: 1", "cdr 1"])
+def test_a_key_that_can_be_none_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(BadKey) as refused:
+        Client(key=key)
+    assert key not in str(refused.value)
