@@ -1,4 +1,4 @@
-"""Jobs in the store: long work that a process of its own does. One runs at a time, whoever asks; its heartbeat says that it lives."""
+"""Jobs in the store: long work that a process of its own does. One of a kind runs at a time; its heartbeat says that it lives."""
 
 from __future__ import annotations
 
@@ -53,20 +53,22 @@ class Jobs:
         await self._store.execute(sa.insert(jobs).values({name: getattr(job, name) for name in Job.__slots__}))
         return job
 
-    async def get(self, job_id: str) -> Job:
-        """Return one job.
+    async def get(self, job_id: str, team: str | None = None) -> Job:
+        """Return one job; with `team` only if it is that team's.
 
         Raises:
             UnknownJob: there is none of that id.
         """
-        found = await self._store.read(sa.select(jobs).where(jobs.c.id == job_id))
+        own = () if team is None else (jobs.c.team == team,)
+        found = await self._store.read(sa.select(jobs).where(jobs.c.id == job_id, *own))
         if not found:
             raise UnknownJob(f"there is no job {job_id!r}")
         return Job(**found[0]._mapping)
 
-    async def newest(self, limit: int) -> list[Job]:
-        """Return the newest jobs, newest first."""
-        chosen = sa.select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+    async def newest(self, limit: int, team: str | None = None) -> list[Job]:
+        """Return the newest jobs, newest first; with `team` only that team's."""
+        own = () if team is None else (jobs.c.team == team,)
+        chosen = sa.select(jobs).where(*own).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
         return [Job(**row._mapping) for row in await self._store.read(chosen)]
 
     async def waiting(self) -> list[str]:
@@ -79,9 +81,10 @@ class Jobs:
         return [Job(**row._mapping) for row in await self._store.read(sa.select(jobs).where(jobs.c.state == "running"))]
 
     async def claim(self, job_id: str) -> bool:
-        """Let a queued job run if none other does; False where it may not."""
+        """Let a queued job run if none other of its kind does; False where it may not."""
         now = self._clock()
-        other = sa.select(jobs.c.id).where(jobs.c.state == "running").exists()
+        others = jobs.alias("others")
+        other = sa.select(others.c.id).where(others.c.state == "running", others.c.kind == jobs.c.kind).correlate(jobs).exists()
         values = {"state": "running", "started_at": now, "heartbeat_at": now, "step": "starting"}
         return bool(await self._store.execute(sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued", ~other).values(values)))
 
