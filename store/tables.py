@@ -270,3 +270,12 @@ alias_moves = sa.Table(
     sa.Column("by", sa.String, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
 )
+
+# One row: how often the three tables above were written to. Whoever writes to them adds one first, and so they wait for each other; whoever
+# reads them looks here whether anything changed.
+registry_changes = sa.Table(
+    "registry_changes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)

@@ -15,7 +15,18 @@ branch_labels = None
 depends_on = None
 
 _APPEND_ONLY = ("audit", "project_revisions", "alias_moves")
-_NEW = ("partial_uploads", "teams", "api_keys", "audit", "projects", "project_revisions", "versions", "aliases", "alias_moves")
+_NEW = (
+    "partial_uploads",
+    "teams",
+    "api_keys",
+    "audit",
+    "projects",
+    "project_revisions",
+    "versions",
+    "aliases",
+    "alias_moves",
+    "registry_changes",
+)
 
 
 def upgrade() -> None:
@@ -148,6 +159,11 @@ def _models() -> None:
             sa.Column("revision", sa.Integer, primary_key=moves, nullable=False),
             *more,
         )
+    op.create_table(
+        "registry_changes",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+    )
 
 
 def _team(**options: object) -> sa.Column[str]:
