@@ -11,6 +11,8 @@ import numpy as np
 from candor.confidences import Confidences
 from candor.predictions import Classification, Detections, Floats, Prediction, Segment, Task, Transcript
 
+TOP_K = 5  # labels that are shown of an image
+
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
@@ -19,7 +21,7 @@ class Rendering:
     draft_id: str
     labels: Sequence[str]
     display_threshold: float | None = None
-    top_k: int = 5
+    top_k: int = TOP_K
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from candor.ids import new_id
 from candor.manifest import Manifest
 from candor.policy import decided
 from candor.predictions import Prediction, Task
-from candor.tasks import SPECS, Rendering, render
+from candor.tasks import SPECS, TOP_K, Rendering, render
 from models.catalog import Catalog
 from serving import metrics
 from serving.admission import Admission
@@ -308,7 +308,8 @@ class LocalDrafter:
         manifest, draft_id = passage.manifest, new_id("drf")
         project, confidences = passage.project, passage.calibration.confidences(prediction, manifest)
         shown = confidences if project.policy.badge else replace(confidences, badges=None)
-        payload = render(self.task, prediction, shown, Rendering(draft_id, manifest.labels, manifest.display_threshold))
+        top_k = len(manifest.labels) if project.labels else TOP_K  # a mapping sums over all classes
+        payload = render(self.task, prediction, shown, Rendering(draft_id, manifest.labels, manifest.display_threshold, top_k))
         payload = project.labels.mapped(self.task, payload) if project.labels else payload
         payload = decided(self.task, payload, project.policy, calibrated=confidences.labels is not None)
         return Draft(

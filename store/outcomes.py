@@ -17,7 +17,7 @@ from candor.predictions import Task
 from store.store import Store
 from store.tables import drafts, outcomes
 
-Event: TypeAlias = Literal["label", "no_edit", "segment"]
+Event: TypeAlias = Literal["label", "no_edit", "segment", "mapped"]  # mapped: a project's label that stands for several classes
 Added: TypeAlias = Literal["stored", "already", "conflict"]
 _AT_ONCE = 400  # parameters of one SELECT
 _UNSET = datetime.min.replace(tzinfo=UTC)

@@ -19,6 +19,7 @@ from calibration.correctness import TrueBoxes, judge_boxes
 from calibration.words import judge_words, normaliser_for
 from candor.drafts import Draft
 from candor.errors import InvalidRequest
+from candor.mapping import vocabulary
 from candor.predictions import Detections
 
 _BEYOND = 1.0  # pixels by which a drawn box may stand over the image's edge: tools round
@@ -72,12 +73,13 @@ class JudgedLabel:
     correct: bool
     confidence: float | None  # as it was shown
     logit: float  # log-odds of the raw score
-    label: str | None  # the class; None for a word
+    label: str | None  # the model's class; None for a word
+    as_class: bool = True  # right just where the model's class is: else a calibration of the classes learns nothing of it
     normaliser: tuple[str, str] | None = None  # name and version, of words: another one may judge the same word otherwise
 
 
 def judge(draft: Draft, truth: Truth, labels: Sequence[str]) -> list[JudgedLabel]:
-    """Return the labels of a draft that count, each right or wrong by its task's rule.
+    """Return the labels of a draft that count, each right or wrong by its task's rule; of a mapped draft in its project's labels.
 
     Args:
         draft: As it is stored.
@@ -92,10 +94,11 @@ def judge(draft: Draft, truth: Truth, labels: Sequence[str]) -> list[JudgedLabel
     if not isinstance(truth, kind):
         raise InvalidRequest(f"draft {draft.id} is of task {draft.task}: its truth is written {shape}")
     try:
+        names = _Classes(vocabulary(draft.payload) or labels)
         if isinstance(truth, LabelTruth):
-            return _judge_image(draft.payload, truth, _Classes(labels))
+            return _judge_image(draft.payload, truth, names, len(labels))
         if isinstance(truth, BoxesTruth):
-            return _judge_boxes(draft.payload, truth, _Classes(labels))
+            return _judge_boxes(draft.payload, truth, names)
         return _judge_text(draft.payload, truth)
     except (KeyError, IndexError, TypeError) as error:
         raise InvalidRequest(f"draft {draft.id} was stored without what it takes to judge it: {error}") from error
@@ -107,21 +110,20 @@ class _Classes:
     def __init__(self, labels: Sequence[str]) -> None:
         self._index = {label.casefold(): index for index, label in enumerate(labels)}
 
-    def __len__(self) -> int:
-        return len(self._index)
-
     def __call__(self, name: str) -> int:
         index = self._index.get(name.strip().casefold())
         if index is None:
-            raise InvalidRequest(f"{name[:80]!r} is not in the label set of the draft's model")
+            raise InvalidRequest(f"{name[:80]!r} is not in the label set of the draft's model or project")
         return index
 
 
-def _judge_image(payload: Mapping[str, Any], truth: LabelTruth, classes: _Classes) -> list[JudgedLabel]:
+def _judge_image(payload: Mapping[str, Any], truth: LabelTruth, classes: _Classes, known: int) -> list[JudgedLabel]:
     shown = payload["labels"]
+    if not shown and vocabulary(payload) is not None:  # all classes were dropped: nothing was proposed
+        return []
     first = shown[0]
     right = truth.label is not None and classes(truth.label) == classes(first["label"])
-    return [JudgedLabel(0, right, first["confidence"], top_log_odds(shown, len(classes)), first["label"])]
+    return [JudgedLabel(0, right, first["confidence"], top_log_odds(shown, known), *_class(first))]
 
 
 def top_log_odds(shown: Sequence[Mapping[str, Any]], classes: int) -> float:
@@ -153,10 +155,15 @@ def _judge_boxes(payload: Mapping[str, Any], truth: BoxesTruth, classes: _Classe
     )
     outcomes = judge_boxes(found, true)
     return [
-        JudgedLabel(i, bool(outcomes.correct[i]), one["confidence"], float(found.logit[i]), one["label"])
+        JudgedLabel(i, bool(outcomes.correct[i]), one["confidence"], float(found.logit[i]), *_class(one))
         for i, one in enumerate(shown)
         if outcomes.counted[i] and (looked_for is None or int(found.class_index[i]) in looked_for)
     ]
+
+
+def _class(label: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the model's class behind a shown label, and whether the label is right just where the class is."""
+    return label["raw"].get("class", label["label"]), label["raw"].get("as_class", True)
 
 
 def _true_boxes(truth: BoxesTruth, classes: _Classes, size: Sequence[float]) -> TrueBoxes:
@@ -181,7 +188,7 @@ def _judge_text(payload: Mapping[str, Any], truth: TextTruth) -> list[JudgedLabe
     found = judge_words([word["text"] for word in words], payload["text"], truth.text, normaliser)
     by = (normaliser.name, normaliser.version)
     return [
-        JudgedLabel(i, bool(found.outcomes.correct[i]), word["confidence"], float(word["raw"]["logit"]), None, by)
+        JudgedLabel(i, bool(found.outcomes.correct[i]), word["confidence"], float(word["raw"]["logit"]), None, normaliser=by)
         for i, word in enumerate(words)
         if found.outcomes.counted[i]
     ]

@@ -96,7 +96,7 @@ class Intake:
                 label_index=label.position,
                 stream=entry.stream,
                 propensity=propensity,
-                event="label",
+                event="label" if label.as_class else "mapped",
                 confidence=label.confidence,
                 calibration=draft.calibration,
                 model_version=draft.model_version,
