@@ -4,6 +4,7 @@ configuration.md  from serving.config's models
 cli.md            from the command tree of `candor`
 openapi.json      from the HTTP application
 errors.md         from candor.errors' tree
+manifest.schema.json  from models.requested
 """
 
 from __future__ import annotations
@@ -174,7 +175,20 @@ def openapi() -> str:
     return json.dumps(openapi_document(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"configuration.md": configuration, "cli.md": cli, "openapi.json": openapi, "errors.md": errors}
+def manifest_schema() -> str:
+    """Return docs/reference/manifest.schema.json."""
+    from models.requested import json_schema  # noqa: PLC0415
+
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "cli.md": cli,
+    "openapi.json": openapi,
+    "errors.md": errors,
+    "manifest.schema.json": manifest_schema,
+}
 
 
 def stale(folder: Path, name: str, text: str) -> str:
