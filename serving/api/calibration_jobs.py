@@ -48,11 +48,11 @@ def jobs_router() -> APIRouter:
 
 @asynccontextmanager
 async def _ended(app: FastAPI) -> AsyncIterator[None]:
-    """Stop a running fit as the application stops, while its store is open."""
+    """Look after jobs while the application runs, and stop them as it stops, while its store is open."""
+    jobs = app.state.services.jobs
+    jobs.keep_tending()
     yield
-    kept = getattr(app.state, "fit_jobs", None)
-    if kept is not None:
-        await kept[1].close()
+    await jobs.close()
 
 
 def _add_outcomes(router: APIRouter) -> None:
@@ -98,11 +98,11 @@ def _add_fits(router: APIRouter) -> None:
 def _add_jobs(router: APIRouter) -> None:
     @router.get("/v1/jobs", summary="List the newest jobs", response_model=JobsAnswer, responses=problems(422, 503))
     async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
-        return JSONResponse({"jobs": [_job(one) for one in await _fit_jobs(request).newest(limit)]})
+        return JSONResponse({"jobs": [_job(one) for one in await services_of(request).jobs.newest(limit)]})
 
     @router.get("/v1/jobs/{job_id}", summary="Read a job", response_model=JobAnswer, responses=problems(404, 422, 503))
     async def job(request: Request, job_id: _JobId) -> JSONResponse:
-        return JSONResponse(_told(await _fit_jobs(request).get(job_id)))
+        return JSONResponse(_told(await services_of(request).jobs.get(job_id)))
 
     @router.delete(
         "/v1/jobs/{job_id}",
@@ -112,7 +112,7 @@ def _add_jobs(router: APIRouter) -> None:
         responses=problems(404, 422, 503),
     )
     async def cancel(request: Request, job_id: _JobId) -> JSONResponse:
-        return JSONResponse(_told(await _fit_jobs(request).cancel(job_id)))
+        return JSONResponse(_told(await services_of(request).jobs.cancel(job_id)))
 
 
 def _intake(request: Request) -> Intake:
@@ -121,7 +121,7 @@ def _intake(request: Request) -> Intake:
 
 
 def _fit_jobs(request: Request) -> FitJobs:
-    return _kept(request, "fit_jobs", lambda services: FitJobs(services.settings, services.store, build_catalog(services.settings)))
+    return _kept(request, "fit_jobs", lambda services: FitJobs(services.jobs, services.store, build_catalog(services.settings)))
 
 
 def _kept(request: Request, name: str, make: Callable[[Services], T]) -> T:

@@ -10,6 +10,7 @@ from fastapi import Request
 from serving.calibrations.service import CalibrationService
 from serving.composition import read_calibrations
 from serving.config import Settings
+from serving.jobs.runner import JobRunner
 from serving.loading import build_catalog
 from serving.requests import Drafter
 from store import Blobs, Store
@@ -28,6 +29,11 @@ class Services:
     def calibrations(self) -> CalibrationService:
         """The use cases of the calibrations, made when they are first asked for: only the control part does."""
         return CalibrationService(self.store, build_catalog(self.settings), read_calibrations(self.settings))
+
+    @cached_property
+    def jobs(self) -> JobRunner:
+        """The jobs of this process."""
+        return JobRunner(self.settings, self.store)
 
 
 def services_of(request: Request) -> Services:

@@ -16,11 +16,12 @@ from candor.fake import FakeModel
 from candor.families import MediaLimits
 from candor.manifest import Manifest
 from candor.predictions import Classification
-from serving.calibrations import worker
 from serving.calibrations.judging import LabelTruth
 from serving.calibrations.outcomes import Intake, Told
-from serving.calibrations.worker import Progress, run_job
+from serving.calibrations.worker import fit
 from serving.config import Settings
+from serving.jobs import worker
+from serving.jobs.worker import Progress, run_job
 from serving.loading import build_catalog
 from store import Blobs, Store, open_store
 from store.calibrations import Calibrations
@@ -55,7 +56,7 @@ async def done(settings: Settings, store: Store, source: Any, promote: str = "ne
     assert await jobs.claim(job.id)
     scratch = settings.storage.blobs / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    assert await run_job(job.id, settings, scratch) == 0
+    assert await run_job(job.id, settings, scratch, fit) == 0
     return await jobs.get(job.id)
 
 
@@ -159,7 +160,7 @@ async def test_a_bug_leaks_nothing_but_an_id(settings: Settings, store: Store, m
     async def broken(*_: Any) -> None:
         raise KeyError("hunter2")
 
-    monkeypatch.setattr(worker, "fit_outcomes", broken)
+    monkeypatch.setattr("serving.calibrations.worker.fit_outcomes", broken)
     job = await done(settings, store, {"outcomes": {}})
     assert job.error is not None
     assert job.error["code"] == "internal"
@@ -171,7 +172,7 @@ async def test_a_job_that_was_cancelled_before_it_began_is_left_alone(settings: 
     jobs = Jobs(store)
     job = await jobs.add("calibration_fit", {"model": "namer", "from": {"outcomes": {}}, "promote": "never"})
     await jobs.cancel(job.id)
-    assert await run_job(job.id, settings, tmp_path) == 1
+    assert await run_job(job.id, settings, tmp_path, fit) == 1
     assert (await jobs.get(job.id)).state == "cancelled"
 
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from serving.calibrations.fit_jobs import FitJobs
 from serving.config import Settings
+from serving.jobs.runner import JobRunner
 from store import open_store
-from store.jobs import Jobs
+from store.jobs import Job, Jobs
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.served import Server, calibration_of, is_problem, running
 
 
 @pytest.fixture(autouse=True)
 def _only_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def wait(_self: FitJobs, _job_id: str, _folder: Path) -> asyncio.subprocess.Process:
+    async def wait(_self: JobRunner, _job: Job, _folder: Path) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec("sleep", "60")
 
-    monkeypatch.setattr(FitJobs, "_spawn", wait)
+    monkeypatch.setattr(JobRunner, "_spawn", wait)
 
 
 async def fit(server: Server, source: Any, **more: Any) -> dict[str, Any]:

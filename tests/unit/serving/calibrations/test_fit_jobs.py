@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from candor.errors import UnknownJob, UnknownModel, UnknownUpload
-from serving.calibrations.fit_jobs import SILENT, FitJobs
+from serving.calibrations.fit_jobs import FitJobs
 from serving.config import Settings
+from serving.jobs.runner import SILENT, JobRunner
 from serving.loading import build_catalog
 from store import Store, open_store
 from store.jobs import Job, Jobs
@@ -22,16 +23,17 @@ from store.jobs import Job, Jobs
 OUTCOMES: dict[str, Any] = {"outcomes": {}}
 
 
-class Waiting(FitJobs):
+class Waiting(JobRunner):
     """Starts a command instead of the worker; `folders` are those that the worker would have got."""
 
     command: tuple[str, ...] = ("sleep", "60")
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, settings: Settings, store: Store) -> None:
+        super().__init__(settings, store)
         self.folders: list[Path] = []
+        self.fits = FitJobs(self, store, build_catalog(settings))
 
-    async def _spawn(self, job_id: str, folder: Path) -> asyncio.subprocess.Process:
+    async def _spawn(self, job: Job, folder: Path) -> asyncio.subprocess.Process:
         self.folders.append(folder)
         return await asyncio.create_subprocess_exec(*self.command)
 
@@ -57,20 +59,20 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def fits(settings: Settings, store: Store) -> AsyncIterator[Waiting]:
-    made = Waiting(settings, store, build_catalog(settings))
+    made = Waiting(settings, store)
     yield made
     await made.close()
 
 
 async def test_a_job_says_what_was_asked_and_runs_at_once(fits: Waiting, settings: Settings) -> None:
-    job = await fits.start("namer", OUTCOMES, "if_better")
+    job = await fits.fits.start("namer", OUTCOMES, "if_better")
     assert (job.state, job.kind) == ("running", "calibration_fit")
     assert job.request == {"model": build_catalog(settings).resolve("namer").manifest.version, "from": OUTCOMES, "promote": "if_better"}
     assert [one.id for one in await fits.newest()] == [job.id]
 
 
 async def test_a_killed_process_is_a_failed_job_that_says_so(fits: Waiting) -> None:
-    job = await fits.start("namer", OUTCOMES, "never")
+    job = await fits.fits.start("namer", OUTCOMES, "never")
     process = await fits.process(job)
     os.kill(process.pid, signal.SIGKILL)
     failed = await fits.ended(job)
@@ -83,18 +85,18 @@ async def test_a_killed_process_is_a_failed_job_that_says_so(fits: Waiting) -> N
 
 async def test_a_process_that_ends_without_a_word_and_one_that_cannot_start(fits: Waiting) -> None:
     fits.command = ("false",)
-    failed = await fits.ended(await fits.start("namer", OUTCOMES, "never"))
+    failed = await fits.ended(await fits.fits.start("namer", OUTCOMES, "never"))
     assert failed.error is not None
     assert "ended with code 1" in failed.error["detail"]
     fits.command = ("/no/such/program",)
-    failed = await fits.ended(await fits.start("namer", OUTCOMES, "never"))
+    failed = await fits.ended(await fits.fits.start("namer", OUTCOMES, "never"))
     assert failed.error is not None
     assert "can't be started" not in failed.step
     assert "no process can be started" in failed.error["detail"]
 
 
 async def test_the_next_job_waits_for_its_turn(fits: Waiting) -> None:
-    first, second = await fits.start("namer", OUTCOMES, "never"), await fits.start("namer", OUTCOMES, "never")
+    first, second = await fits.fits.start("namer", OUTCOMES, "never"), await fits.fits.start("namer", OUTCOMES, "never")
     assert (first.state, second.state) == ("running", "queued")
     (await fits.process(first)).terminate()
     await fits.ended(first)
@@ -102,7 +104,7 @@ async def test_the_next_job_waits_for_its_turn(fits: Waiting) -> None:
 
 
 async def test_a_cancelled_job_ends_its_process(fits: Waiting) -> None:
-    first, second = await fits.start("namer", OUTCOMES, "never"), await fits.start("namer", OUTCOMES, "never")
+    first, second = await fits.fits.start("namer", OUTCOMES, "never"), await fits.fits.start("namer", OUTCOMES, "never")
     process = await fits.process(first)
     assert (await fits.cancel(second.id)).state == "cancelled"  # before it began
     assert (await fits.cancel(first.id)).state == "cancelled"
@@ -116,7 +118,7 @@ async def test_a_silent_job_of_an_earlier_server_is_given_up_and_the_queue_goes_
     long_ago = Jobs(store, lambda: datetime.now(UTC) - SILENT - timedelta(seconds=1))
     lost, waiting = await long_ago.add("calibration_fit", {}), await long_ago.add("calibration_fit", {})
     assert await long_ago.claim(lost.id)
-    anew = Waiting(settings, store, build_catalog(settings))
+    anew = Waiting(settings, store)
     found = await anew.get(lost.id)
     assert found.state == "failed"
     assert found.error is not None
@@ -129,14 +131,14 @@ async def test_a_job_of_another_server_that_is_heard_of_is_left_alone(settings: 
     other = Jobs(store)
     theirs = await other.add("calibration_fit", {})
     assert await other.claim(theirs.id)
-    here = Waiting(settings, store, build_catalog(settings))
-    mine = await here.start("namer", OUTCOMES, "never")
+    here = Waiting(settings, store)
+    mine = await here.fits.start("namer", OUTCOMES, "never")
     assert ((await here.get(theirs.id)).state, mine.state) == ("running", "queued")
     await here.close()
 
 
 async def test_a_server_that_stops_ends_its_job(fits: Waiting, store: Store) -> None:
-    job = await fits.start("namer", OUTCOMES, "never")
+    job = await fits.fits.start("namer", OUTCOMES, "never")
     process = await fits.process(job)
     await fits.close()
     assert process.returncode == -signal.SIGTERM
@@ -148,9 +150,9 @@ async def test_a_server_that_stops_ends_its_job(fits: Waiting, store: Store) -> 
 
 async def test_what_can_not_be_fitted_is_refused_before_there_is_a_job(fits: Waiting) -> None:
     with pytest.raises(UnknownModel):
-        await fits.start("nobody", OUTCOMES, "never")
+        await fits.fits.start("nobody", OUTCOMES, "never")
     with pytest.raises(UnknownUpload):
-        await fits.start("namer", {"upload": "upl_none"}, "never")
+        await fits.fits.start("namer", {"upload": "upl_none"}, "never")
     with pytest.raises(UnknownJob):
         await fits.get("job_none")
     assert await fits.newest() == []

@@ -1,0 +1,1 @@
+"""Long work as jobs: a process each, looked after by whichever server started it."""
