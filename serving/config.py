@@ -33,10 +33,12 @@ class ServerSettings(Section):
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback also needs `allow_remote: true`.")
     port: int = Field(8000, ge=1, le=65535, description="Port of the API.")
     allow_remote: bool = Field(
-        False, description="Permit an address beyond loopback. Until API keys exist, everyone who reaches it may draft."
+        False, description="Permit an address beyond loopback. API keys travel in the open there: put a proxy with TLS before it."
     )
     auth: Literal["keys", "none"] = Field(
-        "none", description="`keys`: every request needs an API key of a team. `none`: nobody needs one; only on loopback."
+        "keys",
+        description="`keys`: every request needs an API key of a team. `none` (`candor serve --no-auth`): nobody needs one, and all "
+        "that is done belongs to the team `default`; only on loopback.",
     )
     topology: Literal["tasks", "single"] = Field(
         "tasks",
@@ -211,6 +213,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"projects.{project}.policy.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
         if self.server.host not in LOOPBACK and not self.server.allow_remote:
             raise ValueError(f"server.host {self.server.host} is beyond loopback: set server.allow_remote: true if you mean it")
+        if self.server.host not in LOOPBACK and self.server.auth == "none":
+            raise ValueError(
+                f"server.auth is none, and server.host {self.server.host} is beyond loopback: whoever reaches it could do anything. "
+                "Use keys, or listen on 127.0.0.1"
+            )
         return self
 
     def engine_for(self, task: Task) -> EngineSettings:

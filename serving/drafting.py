@@ -109,7 +109,7 @@ class LocalDrafter:
         self._limits = settings.limits
         self._request_seconds = settings.server.request_seconds
         self._resolver, self._book, self._projects = knowledge.resolver, knowledge.book, knowledge.projects
-        self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes)
+        self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes, settings.teams.queue_share)
         self._room = Room(self._limits.queued_bytes)
         self._warming = False
         self._not_installed = ""  # why the default model could not be
@@ -131,7 +131,7 @@ class LocalDrafter:
         choice = self._resolve(reference, request.team)
         await self._book.refresh()
         size = sum(len(item.media.data or b"") for item in request.items)
-        with self._admission.admit(len(request.items), size), metrics.held(self.task, len(request.items)):
+        with self._admission.admit(len(request.items), size, request.team), metrics.held(self.task, len(request.items)):
             return await self._split(choice, request, project, deadline)
 
     async def models(self) -> list[ModelStatus]:

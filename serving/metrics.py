@@ -37,6 +37,12 @@ BATCH_SIZE = Histogram("candor_batch_size", "Units in one device call.", ["task"
 BATCH_SECONDS = Histogram("candor_batch_seconds", "Seconds of one device call.", ["task"], buckets=_SECONDS)
 DROPPED = Counter("candor_dropped_units", "Units not inferred because their callers had gone.", ["task"])
 HELD = Gauge("candor_held_items", "Items taken in and not answered yet.", ["task"], multiprocess_mode="livesum")
+REFUSED = Counter("candor_refused", "Requests refused because of what their team may take.", ["team", "reason"])
+
+
+def refused(team: str, reason: str) -> None:
+    """Count one request that was refused because of its team's limits."""
+    REFUSED.labels(team, reason).inc()
 
 
 def item(task: Task, draft: Draft | None, error: CandorError | None) -> None:

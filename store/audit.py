@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from candor.ids import new_id
 from store.tables import audit
+
+if TYPE_CHECKING:
+    from store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,20 @@ class Actor:
 
 
 OPERATOR = Actor("default", "operator")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the log."""
+
+    id: str
+    team: str
+    key: str
+    action: str
+    target: str
+    detail: Mapping[str, Any]
+    request_id: str
+    at: datetime
 
 
 async def record(connection: AsyncConnection, actor: Actor, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
@@ -39,3 +56,19 @@ async def record(connection: AsyncConnection, actor: Actor, action: str, target:
         "at": datetime.now(UTC),
     }
     await connection.execute(sa.insert(audit).values(values))
+
+
+async def entries(
+    store: Store, team: str | None, *, action: str | None = None, target: str | None = None, after: str | None = None, limit: int = 100
+) -> list[Entry]:
+    """Return rows, the newest first: of one team or of all, with an action or a target; `after` is the last id of the page before.
+
+    Ids sort by time, so that the cursor needs no row to be there.
+    """
+    query = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
+    for column, value in ((audit.c.team, team), (audit.c.action, action), (audit.c.target, target)):
+        if value is not None:
+            query = query.where(column == value)
+    if after is not None:
+        query = query.where(audit.c.id < after)
+    return [Entry(**row._mapping) for row in await store.read(query)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
 from candor.predictions import Task
+from serving.api.access import needs, principal_of, rates_of
 from serving.api.idempotency import Reply, fingerprint, once
 from serving.api.parsing import read_request, request_body
 from serving.api.schemas import DraftBody, DraftsAnswer, Problem
@@ -26,7 +27,7 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 def drafts_router(task: Task | None) -> APIRouter:
     """Return the drafting route of one task, or the general one."""
-    router = APIRouter(tags=["drafts"])
+    router = APIRouter(tags=["drafts"], dependencies=[Depends(needs("draft"))])
     path = f"/v1/{task}/drafts" if task else "/v1/drafts"
 
     @router.post(
@@ -35,14 +36,16 @@ def drafts_router(task: Task | None) -> APIRouter:
         description=_ONE_TASK if task else _ANY_TASK,
         operation_id=f"draft_{task or 'any'}",
         response_model=DraftsAnswer,
-        responses=problems(404, 409, 413, 422, 500, 503, 504),
+        responses=problems(404, 409, 413, 422, 429, 500, 503, 504),
         openapi_extra={"requestBody": request_body(), "parameters": _HEADERS},
     )
     async def draft(request: Request) -> Response:
         services = services_of(request)
         drafted, raw = await read_request(request, task, services.settings.limits)
+        principal = principal_of(request)
 
         async def run() -> Reply:
+            rates_of(request.app).take(principal, len(drafted.items))
             return _reply(drafted, await services.drafter.draft(drafted), raw)
 
         key = request.headers.get("idempotency-key")
@@ -50,7 +53,7 @@ def drafts_router(task: Task | None) -> APIRouter:
             reply = await run()
         else:
             abandoned = services.settings.server.request_seconds + 60
-            reply = await once(services.store, key, fingerprint(path, drafted, raw), abandoned, run)
+            reply = await once(services.store, principal.team, key, fingerprint(path, drafted, raw), abandoned, run)
         headers = {"Idempotency-Replayed": "true"} if reply.replayed else {}
         return Response(reply.body, reply.status, headers, "application/json")
 
@@ -101,7 +104,7 @@ def stored_router() -> APIRouter:
         include: Annotated[list[Literal["raw"]] | None, Query(description="`raw`: show raw scores.")] = None,
     ) -> Response:
         services = services_of(request)
-        draft = await services.calibrations.as_now(await services.store.get(draft_id))
+        draft = await services.calibrations.as_now(await services.store.get(draft_id, principal_of(request).team))
         return Response(to_json(draft.as_wire(raw="raw" in (include or []))), media_type="application/json")
 
     return router

@@ -33,11 +33,12 @@ def fingerprint(path: str, request: DraftRequest, raw: bool) -> str:
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
-async def once(store: Store, key: str, mark: str, abandoned_after: float, run: Callable[[], Awaitable[Reply]]) -> Reply:
+async def once(store: Store, team: str, key: str, mark: str, abandoned_after: float, run: Callable[[], Awaitable[Reply]]) -> Reply:
     """Run a request unless its answer is kept under the key.
 
     Args:
         store: where answers are kept.
+        team: whose request it is: two teams may use the same key.
         key: the client's key.
         mark: the request's fingerprint.
         abandoned_after: seconds after which a running attempt counts as dead, and another may take over.
@@ -49,6 +50,7 @@ async def once(store: Store, key: str, mark: str, abandoned_after: float, run: C
     """
     if not 0 < len(key) <= 255:
         raise InvalidRequest("Idempotency-Key has 1 to 255 characters")
+    key = f"{team}/{key}"
     if (kept := await store.claim(key, mark, abandoned_after)) is not None:
         return Reply(kept.status, kept.body, replayed=True)
     try:

@@ -20,6 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from candor.errors import CandorError, InvalidRequest, MediaTooLarge, NoItems, TooManyItems
 from candor.predictions import TASKS, Task
 from candor.tasks import SPECS
+from serving.api.access import principal_of
 from serving.api.schemas import DraftsRequest, Envelope, ItemBody
 from serving.config import LimitSettings
 from serving.requests import DraftRequest, Item, Media, MediaKind
@@ -48,6 +49,7 @@ async def read_request(request: Request, task: Task | None, limits: LimitSetting
     if any(one != "raw" for one in asked):
         raise InvalidRequest("include: `raw` is all that can be asked for")
     request_id: str = request.state.request_id
+    team = principal_of(request).team
     drafted = DraftRequest(
         items=tuple(items),
         task=task or envelope.task,
@@ -55,8 +57,9 @@ async def read_request(request: Request, task: Task | None, limits: LimitSetting
         project=envelope.project,
         fresh="no-cache" in request.headers.get("cache-control", "").lower(),
         request_id=request_id,
-        fairness_key=request_id,
+        fairness_key=f"{team}/{request_id}",
         timeout=_timeout(request.headers.get("x-request-timeout-seconds")),
+        team=team,
     )
     return drafted, "raw" in envelope.include or "raw" in asked
 

@@ -21,6 +21,7 @@ from serving.api.schemas import DraftsRequest
 from serving.api.services import Services
 from serving.api.system import system_router
 from serving.api.uploads import uploads_router
+from serving.http.authentication import Authentication, is_open
 from serving.http.middleware import RequestScope
 from serving.http.problems import MEDIA_TYPE, handle
 
@@ -48,6 +49,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     kind = FastAPIOffline if control else FastAPI
     hidden: dict[str, Any] = {} if control else {"openapi_url": None}
     app = kind(title="Candor", version=__version__, description=_DESCRIPTION, lifespan=lifespan, **hidden)
+    app.add_middleware(Authentication)  # within the next one, which answers what it raises
     app.add_middleware(RequestScope, body_bytes=body_bytes, echo_id=echo_id)
     for raised in (CandorError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(raised, handle)
@@ -64,7 +66,28 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
 _DESCRIPTION = """Drafts of labels with confidences that mean what they say.
 
 Errors are RFC 9457 problems. Every answer carries `X-Request-Id`. Times are seconds, timestamps RFC 3339 in UTC, boxes pixels
-`xyxy` of the image after EXIF rotation."""
+`xyxy` of the image after EXIF rotation. A request needs an API key of your team, as `Authorization: Bearer cdr_…`; what belongs to another
+team is answered as if it did not exist."""
+
+
+_KEYS = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, `cdr_…`. A server that was started with `--no-auth` asks for none.",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key, for clients that can't set the other header.",
+    },
+}
+_REFUSALS = {401: "No valid API key", 403: "The key lacks the scope, or the team its room"}
+
+
+def _problem(told: str) -> dict[str, Any]:
+    return {"description": told, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
 def _describe(app: FastAPI) -> None:
@@ -77,8 +100,12 @@ def _describe(app: FastAPI) -> None:
         schemas = document["components"]["schemas"]
         schemas.update(schema.pop("$defs", {}))
         schemas[DraftsRequest.__name__] = schema
-        for operations in document["paths"].values():
+        document["components"]["securitySchemes"] = _KEYS
+        for path, operations in document["paths"].items():
             for operation in operations.values():
+                if not is_open(path):
+                    operation["security"] = [{name: []} for name in _KEYS]
+                    operation["responses"] |= {str(code): _problem(told) for code, told in _REFUSALS.items()}
                 for answer in operation["responses"].values():
                     _only_a_problem(answer.get("content", {}))
         return document

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from candor.errors import CandorError, Internal, InvalidRequest, NotFound
+from candor.errors import CandorError, Internal, InvalidRequest, NotFound, Unauthenticated
 from candor.ids import new_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -41,6 +41,8 @@ def problem(error: CandorError) -> dict[str, Any]:
 def response(error: CandorError) -> Response:
     """Return an error as the whole answer."""
     headers = {} if error.retry_after is None else {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="candor"'
     return JSONResponse(problem(error), error.status, headers, MEDIA_TYPE)
 
 

@@ -51,7 +51,7 @@ def write_config(folder: Path, changes: Mapping[str, Any]) -> Path:
     """Write a configuration for a server that keeps to `folder`, with `changes` merged in."""
     port = free_port()
     base: dict[str, Any] = {
-        "server": {"port": port},
+        "server": {"port": port, "auth": "none"},
         "storage": {
             "database_url": f"sqlite+aiosqlite:///{folder}/candor.db",
             "blobs": str(folder / "blobs"),

@@ -51,7 +51,7 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
         **changes,
     }
     values["limits"] = LimitSettings(**changes.get("limits", {}))
-    values["server"] = ServerSettings(**changes.get("server", {}))
+    values["server"] = ServerSettings(**{"auth": "none", **changes.get("server", {})})
     return Settings(**values)
 
 
