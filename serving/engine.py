@@ -11,7 +11,7 @@ import asyncio
 import operator
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -41,18 +41,21 @@ class EngineOptions:
     prepare_threads: int
     cache_bytes: int
     lanes: int = 1  # device threads per version, where the model allows it
+    loads_at_once: int = 2  # versions that load at the same time: each may need its memory twice while it does
 
 
 class _Runner:
     """One loaded version with its batcher, and the gate that bounds what is prepared ahead of the device."""
 
-    def __init__(self, model: LoadedModel, options: EngineOptions, report: Callable[[BatchReport], None], name: str) -> None:
+    def __init__(
+        self, model: LoadedModel, options: EngineOptions, max_batch: int, report: Callable[[BatchReport], None], name: str
+    ) -> None:
         lanes = options.lanes if model.concurrent_infer else 1
         self.model = model
-        self.batcher = Batcher(model.infer, max_batch=options.max_batch, cost=model.cost, lanes=lanes, report=report, name=name)
+        self.batcher = Batcher(model.infer, max_batch=max_batch, cost=model.cost, lanes=lanes, report=report, name=name)
         # Enough to fill every lane's running batch and the next one, so that the device never waits for a decoder.
-        self.gate = FairGate(2 * lanes * options.max_batch + options.prepare_threads)
-        self.ahead = 2 * lanes * options.max_batch  # units of one item in flight
+        self.gate = FairGate(2 * lanes * max_batch + options.prepare_threads)
+        self.ahead = 2 * lanes * max_batch  # units of one item in flight
 
     def memory(self) -> int:
         return self.model.memory()
@@ -62,10 +65,16 @@ class _Runner:
         await asyncio.to_thread(self.model.close)
 
 
+async def _here(_version: str) -> int | None:
+    """The files of the configuration's models are here, and its settings say how they run."""
+    return None
+
+
 class Engine:
     """Runs model versions of one task on one device.
 
-    `load` is called in a thread with a version's full name and returns it loaded and warm; it raises a CandorError if it can't.
+    `load` is called in a thread with a version's full name and returns it loaded and warm; it raises a CandorError if it can't. Before
+    that `bring` sees to it that the version's files are here, and returns the largest batch that it runs, or None: as the options say.
     """
 
     def __init__(
@@ -73,8 +82,11 @@ class Engine:
         load: Callable[[str], LoadedModel],
         options: EngineOptions,
         report: Callable[[str, BatchReport], None] = lambda version, report: None,
+        bring: Callable[[str], Awaitable[int | None]] = _here,
     ) -> None:
         self._load_model = load
+        self._bring = bring
+        self._loads = asyncio.Semaphore(options.loads_at_once)
         self._options = options
         self._report = report
         self._threads = ThreadPoolExecutor(options.prepare_threads, thread_name_prefix="prepare")
@@ -109,12 +121,23 @@ class Engine:
         """Return where a version stands: ready, loading, failed (and why), or available."""
         return self._versions.state(version)
 
+    def expected_seconds(self, version: str) -> float:
+        """Return how long a version that is loading probably still takes."""
+        return self._versions.expected_seconds(version)
+
     async def close(self) -> None:
         """Finish what is running, then unload everything."""
         await self._versions.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self, version: str) -> _Runner:
+        most = await self._bring(version)
+        async with self._loads:
+            model = await self._loaded(version)
+        max_batch = min(self._options.max_batch, most or self._options.max_batch)
+        return _Runner(model, self._options, max_batch, lambda report: self._report(version, report), name=version.partition("@")[0])
+
+    async def _loaded(self, version: str) -> LoadedModel:
         start = time.perf_counter()
         # In a thread that ends: libgomp keeps a team of threads for each thread that ever ran a model, and while there are more of them
         # than cores it no longer lets them wait actively, which costs small models nearly half of their speed on a CPU.
@@ -124,7 +147,7 @@ class Engine:
         finally:
             alone.shutdown(wait=False)
         _log.info("version_loaded", version=version, seconds=round(time.perf_counter() - start, 2), bytes=model.memory())
-        return _Runner(model, self._options, lambda report: self._report(version, report), name=version.partition("@")[0])
+        return model
 
 
 class _Passage:

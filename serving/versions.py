@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 State: TypeAlias = Literal["ready", "loading", "failed", "available"]
+FAILED_SECONDS = 5.0  # how long a load that failed is not tried again, so that a flood of requests is not one of loads
+_FIRST_LOAD = 5.0  # seconds that a load is taken to last before any was seen
 
 
 class Closable(Protocol):
@@ -36,6 +39,12 @@ class _Held(Generic[L]):
     evicted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: Exception
+    at: float
+
+
 class VersionCache(Generic[L]):
     """Holds loaded versions, least recently used first.
 
@@ -43,19 +52,22 @@ class VersionCache(Generic[L]):
     can thus be exceeded by one load, and for as long as everything that is loaded is in use.
     """
 
-    def __init__(self, load: Callable[[str], Awaitable[L]], max_bytes: int) -> None:
+    def __init__(self, load: Callable[[str], Awaitable[L]], max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._load = load
         self._max_bytes = max_bytes
+        self._clock = clock
         self._held: OrderedDict[str, _Held[L]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[_Held[L]]] = {}
-        self._failures: dict[str, str] = {}
+        self._since: dict[str, float] = {}  # when what is loading began to
+        self._seconds: dict[str, float] = {}  # of each version's newest load
+        self._failures: dict[str, _Failure] = {}
 
     @asynccontextmanager
     async def use(self, version: str) -> AsyncIterator[L]:
         """Hold a version loaded; the first caller's load serves all who come meanwhile.
 
         Raises:
-            CandorError: it can't be loaded. The next call tries again.
+            CandorError: it can't be loaded. A call after FAILED_SECONDS tries again.
         """
         held = self._held.get(version) or await self._loaded(version)
         while held.evicted:  # between its load and this caller's turn
@@ -74,8 +86,14 @@ class VersionCache(Generic[L]):
         if version in self._loading:
             return "loading", ""
         if version in self._failures:
-            return "failed", self._failures[version]
+            return "failed", str(self._failures[version].error)
         return "available", ""
+
+    def expected_seconds(self, version: str) -> float:
+        """Return how long a version that is loading probably still takes: by its load before, else by the others'; at least a second."""
+        known = self._seconds.values()
+        usual = self._seconds.get(version, max(known) if known else _FIRST_LOAD)
+        return max(1.0, usual - (self._clock() - self._since.get(version, self._clock())))
 
     async def close(self) -> None:
         """Unload everything."""
@@ -86,19 +104,24 @@ class VersionCache(Generic[L]):
     async def _loaded(self, version: str) -> _Held[L]:
         task = self._loading.get(version)
         if task is None:
+            failure = self._failures.get(version)
+            if failure is not None and self._clock() - failure.at < FAILED_SECONDS:
+                raise failure.error.with_traceback(None)
             task = asyncio.create_task(self._load_one(version))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # one who waits for it raises it
             self._loading[version] = task
         return await asyncio.shield(task)
 
     async def _load_one(self, version: str) -> _Held[L]:
+        start = self._since[version] = self._clock()
         try:
             held = _Held(await self._load(version))
         except Exception as error:
-            self._failures[version] = str(error)
+            self._failures[version] = _Failure(error, self._clock())
             raise
         finally:
-            del self._loading[version]
+            del self._loading[version], self._since[version]
+        self._seconds[version] = self._clock() - start
         self._failures.pop(version, None)
         self._held[version] = held
         await self._make_room(keep=version)

@@ -114,7 +114,7 @@ async def test_leaving_callers_do_not_leak_slots() -> None:
             await asyncio.gather(*(made.predict("m@1", b"%d" % i) for i in range(30)))
 
 
-async def test_a_version_that_fails_to_load_says_so_and_is_tried_again() -> None:
+async def test_a_version_that_fails_to_load_says_so_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = 0
 
     def load(version: str) -> FakeModel:
@@ -128,6 +128,10 @@ async def test_a_version_that_fails_to_load_says_so_and_is_tried_again() -> None
     with pytest.raises(CandorError, match="no weights"):
         await made.predict("m@1", b"x")
     assert made.state("m@1") == ("failed", "no weights")
+    with pytest.raises(CandorError, match="no weights"):  # told again, and not tried again at once
+        await made.predict("m@1", b"x")
+    assert attempts == 1
+    monkeypatch.setattr("serving.versions.FAILED_SECONDS", 0.0)
     await made.predict("m@1", b"x")
     assert made.state("m@1") == ("ready", "")
     await made.close()
@@ -147,4 +151,49 @@ async def test_a_version_is_loaded_in_a_thread_that_ends() -> None:
     thread.join(5)
     assert thread is not threading.main_thread()
     assert not thread.is_alive()
+    await made.close()
+
+
+async def test_what_must_be_brought_is_brought_first_and_may_bound_the_batch() -> None:
+    done: list[str] = []
+
+    async def bring(version: str) -> int | None:
+        done.append(f"brought {version}")
+        return 2
+
+    def load(version: str) -> FakeModel:
+        done.append(f"loaded {version}")
+        return model
+
+    model = fake(input={"base": 0.002})
+    made = Engine(load, OPTIONS, bring=bring)
+    await asyncio.gather(*(made.predict("m@1", b"item %d" % n) for n in range(8)))
+    assert done == ["brought m@1", "loaded m@1"]
+    assert max(model.batches) == 2
+    await made.close()
+
+
+async def test_few_versions_load_at_once_and_none_keeps_a_loaded_one_waiting() -> None:
+    loading, most, go = 0, 0, threading.Event()
+
+    def load(version: str) -> FakeModel:
+        nonlocal loading, most
+        if version != "hot@1":
+            loading += 1
+            most = max(most, loading)
+            assert go.wait(10)
+            loading -= 1
+        return fake()
+
+    made = Engine(load, OPTIONS)
+    await made.warm("hot@1")
+    cold = [asyncio.create_task(made.predict(f"cold@{n}", b"x")) for n in range(6)]
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await made.predict("hot@1", b"x")
+    assert most == 2
+    assert not any(task.done() for task in cold)
+    go.set()
+    await asyncio.gather(*cold)
+    assert most == 2
     await made.close()

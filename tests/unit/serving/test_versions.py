@@ -99,3 +99,44 @@ async def test_many_versions_in_little_room_never_hand_out_a_closed_one() -> Non
             assert not loaded.closed
 
     await asyncio.gather(*(use(str(i % 7)) for i in range(200)))
+
+
+async def test_a_load_that_failed_is_tried_again_only_after_a_while() -> None:
+    shelf, now = Shelf(), [100.0]
+    cache = VersionCache(shelf.load, max_bytes=1, clock=lambda: now[0])
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="no such file"):
+            async with cache.use("bad"):
+                pass
+    assert shelf.loads == ["bad"]
+    now[0] += 5
+    with pytest.raises(RuntimeError):
+        async with cache.use("bad"):
+            pass
+    assert shelf.loads == ["bad", "bad"]
+
+
+async def test_how_long_a_load_still_takes_follows_from_earlier_ones() -> None:
+    shelf, now = Shelf(), [100.0]
+    cache = VersionCache(shelf.load, max_bytes=10, clock=lambda: now[0])
+
+    async def use(version: str, seconds: float) -> None:
+        shelf.gate.clear()
+        task = asyncio.create_task(cache._loaded(version))
+        await asyncio.sleep(0)
+        assert cache.state(version)[0] == "loading"
+        now[0] += seconds
+        shelf.gate.set()
+        await task
+
+    assert cache.expected_seconds("a") == 5
+    await use("a", 8)
+    shelf.gate.clear()
+    task = asyncio.create_task(cache._loaded("b"))
+    await asyncio.sleep(0)
+    now[0] += 3
+    assert cache.expected_seconds("b") == 5
+    now[0] += 100
+    assert cache.expected_seconds("b") == 1
+    shelf.gate.set()
+    await task
