@@ -120,23 +120,26 @@ async def test_how_long_a_load_still_takes_follows_from_earlier_ones() -> None:
     shelf, now = Shelf(), [100.0]
     cache = VersionCache(shelf.load, max_bytes=10, clock=lambda: now[0])
 
-    async def use(version: str, seconds: float) -> None:
+    async def loading(version: str) -> asyncio.Task[Loaded]:
         shelf.gate.clear()
-        task = asyncio.create_task(cache._loaded(version))
-        await asyncio.sleep(0)
-        assert cache.state(version)[0] == "loading"
-        now[0] += seconds
-        shelf.gate.set()
-        await task
+        task = asyncio.create_task(use(version))
+        while version not in shelf.loads:
+            await asyncio.sleep(0)
+        return task
+
+    async def use(version: str) -> Loaded:
+        async with cache.use(version) as loaded:
+            return loaded
 
     assert cache.expected_seconds("a") == 5
-    await use("a", 8)
-    shelf.gate.clear()
-    task = asyncio.create_task(cache._loaded("b"))
-    await asyncio.sleep(0)
+    first = await loading("a")
+    now[0] += 8
+    shelf.gate.set()
+    await first
+    second = await loading("b")
     now[0] += 3
     assert cache.expected_seconds("b") == 5
     now[0] += 100
     assert cache.expected_seconds("b") == 1
     shelf.gate.set()
-    await task
+    await second
