@@ -8,30 +8,26 @@ with Client() as candor:
 from __future__ import annotations
 
 import base64
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import httpx
 
 from client import bulk
-from client.errors import BadKey, Refused, UnclearTask, Unreachable
+from client.connection import DEFAULT_URL
+from client.errors import UnclearTask
 from client.files import MEDIA_OF, Found, MediaFile, MediaKind, Task, find_media
-from client.responses import list_of, object_of, refusal
-from client.retries import Retries
+from client.registry import RegistryCalls
+from client.responses import list_of, object_of
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+__all__ = ["DEFAULT_URL", "Client", "Draft", "DraftOptions", "Item"]
 
 Draft: TypeAlias = dict[str, Any]
 """One entry of an answer, as the API gave it: a draft, or an item with its `error`."""
-
-_Body: TypeAlias = Callable[[], AbstractContextManager[Mapping[str, Any]]]
-"""Makes the body of one try afresh, as arguments of `httpx.Client.request`: a file that was sent half is read from its start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,47 +77,12 @@ class DraftOptions:
 _ANY = DraftOptions()
 
 
-class Client:
+class Client(RegistryCalls):
     """A connection to one Candor server; may be used from many threads.
 
     A request that fails for a passing reason is tried again with the same Idempotency-Key, so that nothing is drafted twice.
-    `key` is an API key; a server that was started with `--no-auth` needs none. `timeout` is the longest wait for an answer, in seconds.
-    A server that never answered yet is not waited for.
+    Registered models: `client.registry`; uploads: `client.uploads`.
     """
-
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        key: str | None = None,
-        timeout: float = 300.0,
-        retries: Retries | None = None,
-        transport: httpx.BaseTransport | None = None,
-        wait: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self._retries = retries or Retries()
-        self._wait = wait
-        self._answered = False
-        headers = _authorization(key)
-        try:
-            local = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
-            # a proxy of the environment is for other machines
-            self._http = httpx.Client(
-                base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), transport=transport, trust_env=not local
-            )
-        except httpx.InvalidURL as error:
-            raise Unreachable(f"{url!r} is not an address: give one like {DEFAULT_URL}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def draft(self, items: Sequence[Item], options: DraftOptions = _ANY) -> list[Draft]:
         """Draft items in one request; one entry per item, in order.
@@ -131,7 +92,7 @@ class Client:
         """
         body = {**options.as_json(), "items": [item.as_json() for item in items]}
         headers = _headers(options, uuid.uuid4().hex)
-        response = self._send("POST", options.path, lambda: nullcontext({"json": body}), headers)
+        response = self.send("POST", options.path, lambda: nullcontext({"json": body}), headers)
         return list_of(response, "drafts", len(items))
 
     def draft_files(self, files: Sequence[MediaFile], options: DraftOptions = _ANY) -> list[Draft]:
@@ -142,7 +103,7 @@ class Client:
             OSError: a file can't be read.
         """
         headers = _headers(options, uuid.uuid4().hex)
-        response = self._send("POST", options.path, lambda: _form(files, options), headers)
+        response = self.send("POST", options.path, lambda: _form(files, options), headers)
         return list_of(response, "drafts", len(files))
 
     def draft_paths(self, paths: Iterable[Path], options: DraftOptions = _ANY, *, batch: int = 16, jobs: int = 4) -> Iterator[Draft]:
@@ -185,24 +146,8 @@ class Client:
         Raises:
             ClientError: a request as a whole failed; what came before has been yielded.
         """
-        pace = bulk.Pace(batch, jobs, self._retries, self._wait)
+        pace = bulk.Pace(batch, jobs, self.retries, self.wait)
         return bulk.draft_in_batches(lambda some: self.draft_files(some, options), files, pace)
-
-    def upload(self, path: Path) -> str:
-        """Upload a file, streamed from the disk, and return the id by which items may name it.
-
-        Raises:
-            ClientError: the upload failed.
-            OSError: the file can't be read.
-        """
-
-        @contextmanager
-        def body() -> Iterator[Mapping[str, Any]]:
-            with path.open("rb") as file:
-                yield {"content": file}
-
-        response = self._send("POST", "/v1/uploads", body, {"Content-Type": "application/octet-stream"})
-        return str(object_of(response, "id")["id"])
 
     def get_draft(self, draft_id: str) -> Draft:
         """Return a stored draft.
@@ -210,7 +155,7 @@ class Client:
         Raises:
             ClientError: there is none of that id, or the server can't be asked.
         """
-        return object_of(self._send("GET", f"/v1/drafts/{draft_id}"), "id")
+        return object_of(self.send("GET", f"/v1/drafts/{draft_id}"), "id")
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that the server knows.
@@ -218,7 +163,7 @@ class Client:
         Raises:
             ClientError: the server can't be asked.
         """
-        return list_of(self._send("GET", "/v1/models"), "models")
+        return list_of(self.send("GET", "/v1/models"), "models")
 
     def ready(self) -> dict[str, Any]:
         """Return `{"ready": bool, "models": […]}` of this moment; asked once, ready or not.
@@ -231,56 +176,6 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         return object_of(response, "ready")
-
-    def _send(
-        self, method: str, path: str, body: _Body = lambda: nullcontext({}), headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
-        failures = 0
-        while True:
-            asked = None
-            try:
-                with body() as arguments:
-                    response = self._http.request(method, path, headers=headers, **arguments)
-            except httpx.TransportError as error:
-                failures += 1
-                if failures >= self._retries.attempts or not self._may_pass(error):
-                    raise self._unreachable(error) from error
-            else:
-                self._answered = True
-                refused = refusal(response)
-                if refused is None:
-                    return response
-                failures += 1
-                if failures >= self._retries.attempts or not _passing(refused, failures):
-                    raise refused
-                asked = refused.retry_after
-            self._wait(self._retries.pause(failures, asked))
-
-    def _may_pass(self, error: httpx.TransportError) -> bool:
-        """Say whether a broken connection is worth another try: not where nothing ever listened, or the address itself is wrong."""
-        if isinstance(error, httpx.UnsupportedProtocol):
-            return False
-        return self._answered or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-
-    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
-        if isinstance(error, httpx.UnsupportedProtocol):
-            return Unreachable(f"{self.url!r} is not an address: give one like {DEFAULT_URL}")
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return Unreachable(f"no server answers at {self.url}: start one with `make serve`, or name another with --url")
-        return Unreachable(f"the connection to {self.url} broke ({error or type(error).__name__}): is the server still running?")
-
-
-def _passing(refused: Refused, failures: int) -> bool:
-    # a key that is taken, on a later try: by the earlier try of this very request, which still runs
-    return refused.retryable or (refused.code == "conflict" and failures > 1)
-
-
-def _authorization(key: str | None) -> dict[str, str]:
-    if not key:
-        return {}
-    if not key.isascii() or not key.isprintable() or " " in key:  # or httpx would complain of a header, and show it
-        raise BadKey("the API key has characters that no key has: copy it again, it begins with cdr_")
-    return {"Authorization": f"Bearer {key}"}
 
 
 def _headers(options: DraftOptions, key: str) -> dict[str, str]:

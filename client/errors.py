@@ -5,6 +5,9 @@ ClientError
 ├── Refused           the server answered the whole request with a problem
 ├── UnexpectedAnswer  something answers there, and it is not Candor
 ├── UnclearTask       nothing says what to draft
+├── ChangedFile       a file changed while it was uploaded
+├── GaveUp            something goes on at the server for longer than was to be waited
+├── BadOption         an option of the command line can't be read
 └── BadKey            the text that was given as API key can't be one
 """
 
@@ -32,6 +35,18 @@ class UnclearTask(ClientError):
 
 class BadKey(ClientError):
     """The text that was given as API key can't be one. The message does not repeat it."""
+
+
+class ChangedFile(ClientError):
+    """A file changed while it was uploaded."""
+
+
+class GaveUp(ClientError):
+    """Something goes on at the server for longer than was to be waited."""
+
+
+class BadOption(ClientError):
+    """An option of the command line can't be read."""
 
 
 class Refused(ClientError):
