@@ -20,7 +20,7 @@ from serving.drafting import Knowledge, LocalDrafter, Sources
 from serving.engine import Engine
 from serving.loading import build_catalog, engine_options, engine_settings, load_version, media_limits
 from serving.media import MediaFetcher
-from serving.projects.views import ConfiguredProjects
+from serving.projects.book import ProjectBook
 from serving.requests import Drafter
 from serving.resolving import CatalogResolver
 from serving.routing import Router
@@ -73,7 +73,7 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
         fetcher = MediaFetcher(settings.media, settings.limits.item_bytes)
         stack.push_async_callback(fetcher.close)
         sources = Sources(store, blobs, fetcher)
-        knowledge = Knowledge(CatalogResolver(catalog), book, ConfiguredProjects(settings))
+        knowledge = Knowledge(CatalogResolver(catalog), book, ProjectBook(store, settings))
         drafters = {task: _drafter(settings, task, catalog, sources, knowledge) for task in tasks}
         warming = []
         for drafter in drafters.values():

@@ -17,6 +17,7 @@ from candor.predictions import TASKS, Task
 from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
+from serving.api.projects import projects_router
 from serving.api.schemas import DraftsRequest
 from serving.api.services import Services
 from serving.api.system import system_router
@@ -56,7 +57,15 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     for task in tasks:
         app.include_router(drafts_router(task))
     if control:
-        routers = (drafts_router(None), stored_router(), uploads_router(), calibrations_router(), jobs_router(), system_router())
+        routers = (
+            drafts_router(None),
+            stored_router(),
+            uploads_router(),
+            projects_router(),
+            calibrations_router(),
+            jobs_router(),
+            system_router(),
+        )
         for router in routers:
             app.include_router(router)
         _describe(app)

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from candor.mapping import LabelMap
 from candor.policy import Policy
-from serving.config import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,3 @@ class ProjectViews(Protocol):
 
     def view(self, team: str, project: str | None) -> ProjectView:
         """Return a project; one that nobody made has the defaults."""
-
-
-class ConfiguredProjects:
-    """The projects of the configuration file alone."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def refresh(self) -> None:
-        """Nothing changes."""
-
-    def view(self, team: str, project: str | None) -> ProjectView:
-        """Return a project's policy, whichever the team."""
-        return ProjectView(self._settings.policy_for(project))
