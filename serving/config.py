@@ -103,7 +103,10 @@ class StorageSettings(Section):
     sqlite_synchronous: Literal["full", "normal"] = Field(
         "full", description="SQLite only. `full`: a committed draft survives a power cut. `normal`: it survives a killed process."
     )
-    blobs: Path = Field(Path("var/blobs"), description="Folder of uploads, named by SHA-256.")
+    blobs: str = Field(
+        "var/blobs",
+        description="Folder of uploads and model files, named by SHA-256; or a URL that fsspec knows, such as `s3://bucket/prefix`.",
+    )
     models: Path = Field(Path("var/models"), description="Folder of installed model artifacts.")
     downloads: Path | None = Field(None, description="Folder of fetched packages; default: $XDG_CACHE_HOME/candor or ~/.cache/candor.")
 
@@ -289,7 +292,7 @@ def absolute(settings: Settings, base: Path) -> Settings:
     placed = storage.model_copy(
         update={
             "database_url": url,
-            "blobs": base / storage.blobs,
+            "blobs": storage.blobs if "://" in storage.blobs else str(base / storage.blobs),
             "models": base / storage.models,
             "downloads": None if storage.downloads is None else base / storage.downloads,
         }

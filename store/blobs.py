@@ -1,4 +1,4 @@
-"""Uploads: files named by the SHA-256 of their content, in one folder."""
+"""Blobs: files named by the SHA-256 of their content, in a folder or in an object store; and the uploads, which have ids of their own."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, ParamSpec, TypeVar
 
-from candor.errors import MediaTooLarge, StorageUnavailable, UnknownUpload
+import sqlalchemy as sa
+
+from candor.errors import CandorError, MediaTooLarge, StorageUnavailable, UnknownUpload, UnsafeArtifact
 from candor.ids import new_id
+from store.places import discard, place_of
 from store.store import Store
+from store.tables import uploads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_AT_ONCE = 2**20  # bytes that are copied at once
+_THREADS = 8  # of their own, so that a slow object store holds up nothing else
+_RETRY_AFTER = 5.0
+_NOT_STORED = "the upload can't be stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,78 +40,169 @@ class Blob:
 
 
 class Blobs:
-    """A folder of uploads. Which upload is which file is in the database, table `uploads`, through the store."""
+    """The files of one store. Which upload is which file is in the database, table `uploads`.
 
-    def __init__(self, folder: Path, store: Store) -> None:
-        self._folder = folder
+    Args:
+        place: Folder, or URL that fsspec knows, such as `s3://bucket/prefix`.
+        store: Where the uploads' rows are.
+
+    Raises:
+        InvalidRequest: nothing that is installed knows such a URL.
+    """
+
+    def __init__(self, place: str | Path, store: Store) -> None:
+        self._place = place_of(place)
         self._store = store
+        self._threads = ThreadPoolExecutor(_THREADS, "candor-blobs")
 
     async def put(self, data: AsyncIterator[bytes], max_bytes: int, team: str = "default") -> Blob:
-        """Store one upload as it streams in. It is on the disk, and its row committed, when this returns; else no half
-        file is left.
+        """Store one upload as it streams in. It is safe, and its row committed, when this returns; else no half file is left.
 
         Raises:
             MediaTooLarge: more than `max_bytes`.
-            StorageUnavailable: the disk is full or the folder can't be written.
+            StorageUnavailable: the disk is full, or the folder or object store can't be written.
         """
-        try:
-            sha256, size = await self._write(data, max_bytes)
-        except OSError as error:
-            raise StorageUnavailable(f"the upload can't be stored: {error.strerror}") from error
+        sha256, size = await self._write(data, max_bytes)
         blob = Blob(new_id("upl"), sha256, size)
         await self._store.add_upload(blob.id, sha256, size, team)
         return blob
 
-    async def get(self, upload_id: str, team: str | None = None) -> bytes:
-        """Return the content of an upload; with `team` only if it is that team's.
+    async def get(self, upload_id: str, team: str | None = None, max_bytes: int | None = None) -> bytes:
+        """Return the content of an upload; with `team` only if it is that team's. A large one is for `upload_to`.
 
         Raises:
             UnknownUpload: there is none of that id, or its file is gone.
+            MediaTooLarge: it has more than `max_bytes`.
             StorageUnavailable: the file can't be read.
         """
-        path = self._path(await self._store.upload_sha256(upload_id, team))
+        blob = await self._upload(upload_id, team)
+        if max_bytes is not None and blob.bytes > max_bytes:
+            raise MediaTooLarge(f"upload {upload_id!r} has {blob.bytes:,} bytes; an item may have {max_bytes:,}")
         try:
-            return await asyncio.to_thread(path.read_bytes)
-        except FileNotFoundError as error:
-            raise UnknownUpload(f"the file of upload {upload_id!r} is gone; upload it again") from error
-        except OSError as error:
-            raise StorageUnavailable(f"upload {upload_id!r} can't be read: {error.strerror}") from error
+            return await self._do(f"upload {upload_id!r} can't be read", self._read, blob.sha256)
+        except _Missing as error:
+            raise _gone(upload_id) from error
+
+    async def upload_to(self, upload_id: str, path: Path, team: str | None = None) -> Blob:
+        """Copy an upload into a file on this machine, however large, and check its hash.
+
+        Raises:
+            UnknownUpload, UnsafeArtifact, StorageUnavailable: as for `get` and `fetch_to`.
+        """
+        blob = await self._upload(upload_id, team)
+        try:
+            await self._do(f"upload {upload_id!r} can't be fetched", self._fetch, blob.sha256, path)
+        except _Missing as error:
+            raise _gone(upload_id) from error
+        return blob
+
+    async def put_file(self, path: Path) -> str:
+        """Store a file that is on this machine, and return its SHA-256. It has no upload; the same content again changes nothing.
+
+        Raises:
+            StorageUnavailable: it can't be read or stored.
+        """
+        return await self._do(f"{path.name} can't be stored", self._keep, path)
+
+    async def fetch_to(self, sha256: str, path: Path) -> None:
+        """Copy a blob into a file on this machine, whole or not at all.
+
+        Raises:
+            UnsafeArtifact: what is stored has another hash.
+            StorageUnavailable: it is not there, or can't be read or written.
+        """
+        try:
+            await self._do(f"blob {sha256} can't be fetched", self._fetch, sha256, path)
+        except _Missing as error:
+            raise StorageUnavailable(f"blob {sha256} is gone: restore it from a backup, or check storage.blobs") from error
+
+    async def exists(self, sha256: str) -> bool:
+        """Say whether there is such a blob."""
+        return await self.size(sha256) is not None
+
+    async def size(self, sha256: str) -> int | None:
+        """Return the bytes of a blob, or None where there is none."""
+        return await self._do(f"blob {sha256} can't be looked for", self._place.size, sha256)
+
+    async def remove(self, sha256: str) -> None:
+        """Remove a blob, if it is there. That nothing refers to it any more is the caller's to know."""
+        await self._do(f"blob {sha256} can't be removed", self._place.remove, sha256)
+
+    async def _upload(self, upload_id: str, team: str | None) -> Blob:
+        own = () if team is None else (uploads.c.team == team,)
+        found = await self._store.read(sa.select(uploads.c.sha256, uploads.c.bytes).where(uploads.c.id == upload_id, *own))
+        if not found:
+            raise UnknownUpload(f"there is no upload {upload_id!r}")
+        return Blob(upload_id, found[0].sha256, found[0].bytes)
 
     async def _write(self, data: AsyncIterator[bytes], max_bytes: int) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
-        file = await asyncio.to_thread(_temporary, self._folder)
+        file = await self._do(_NOT_STORED, self._place.temporary)
         try:
             async for chunk in data:
                 size += len(chunk)
                 if size > max_bytes:
                     raise MediaTooLarge(f"the upload is larger than {max_bytes} bytes")
                 digest.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(_settle, file, self._path(digest.hexdigest()))
+                await self._do(_NOT_STORED, file.write, chunk)
+            await self._do(_NOT_STORED, self._place.settle, file, digest.hexdigest())
         finally:  # also when the caller hangs up
-            with suppress(FileNotFoundError):
-                os.unlink(file.name)
-            file.close()  # last: on a full disk it fails
+            discard(file)
         return digest.hexdigest(), size
 
-    def _path(self, sha256: str) -> Path:
-        return self._folder / sha256[:2] / sha256
+    def _keep(self, path: Path) -> str:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if self._place.size(sha256) != path.stat().st_size:
+            self._place.take(path, sha256)
+        return sha256
 
-
-def _temporary(folder: Path) -> IO[bytes]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)
-
-
-def _settle(file: IO[bytes], path: Path) -> None:
-    """Make a written file durable under its final name, whole or not at all."""
-    file.flush()
-    os.fsync(file.fileno())
-    path.parent.mkdir(exist_ok=True)
-    os.replace(file.name, path)
-    for folder in (path.parent, path.parent.parent):
-        entries = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    def _read(self, sha256: str) -> bytes:
         try:
-            os.fsync(entries)
-        finally:
-            os.close(entries)
+            return self._place.read(sha256)
+        except FileNotFoundError as error:
+            raise _Missing from error
+
+    def _fetch(self, sha256: str, path: Path) -> None:
+        try:
+            source = self._place.open(sha256)
+        except FileNotFoundError as error:
+            raise _Missing from error
+        with source:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".fetch-", delete=False)  # noqa: SIM115 - it may be renamed
+            try:
+                found = _copy(source, file)
+                if found != sha256:
+                    raise UnsafeArtifact(f"blob {sha256} holds other content, {found}: restore it from a backup")
+                file.flush()
+                os.replace(file.name, path)
+            finally:
+                discard(file)
+
+    async def _do(self, what: str, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Work in a thread, and turn what a disk or a network says into errors of ours, which begin with `what`."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments, **named))
+        except (CandorError, _Missing):
+            raise
+        except OSError as error:
+            raise StorageUnavailable(f"{what}: {error.strerror or type(error).__name__}", retry_after=_RETRY_AFTER) from error
+        except Exception as error:  # each driver has a tree of its own; its words may name hosts and keys
+            raise StorageUnavailable(f"{what}: {type(error).__name__}", retry_after=_RETRY_AFTER) from error
+
+
+class _Missing(Exception):
+    """There is no such blob."""
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := source.read(_AT_ONCE):
+        digest.update(chunk)
+        target.write(chunk)
+    return digest.hexdigest()
+
+
+def _gone(upload_id: str) -> UnknownUpload:
+    return UnknownUpload(f"the file of upload {upload_id!r} is gone; upload it again")

@@ -41,7 +41,7 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
         "storage": StorageSettings(
             database_url=f"sqlite+aiosqlite:///{folder}/candor.db",
             sqlite_synchronous="normal",
-            blobs=folder / "blobs",
+            blobs=str(folder / "blobs"),
             models=folder / "models",
             downloads=folder / "downloads",
         ),

@@ -127,7 +127,7 @@ def test_whoever_listens_beyond_loopback_says_so(tmp_path: Path) -> None:
 def test_paths_are_made_absolute_once(tmp_path: Path) -> None:
     settings = absolute(load_settings(written(tmp_path, GOOD)), Path("/base"))
     assert settings.storage.database_url == "sqlite+aiosqlite:////base/var/candor.db"
-    assert (settings.storage.blobs, settings.storage.models) == (Path("/base/var/blobs"), Path("/base/var/models"))
+    assert (settings.storage.blobs, settings.storage.models) == ("/base/var/blobs", Path("/base/var/models"))
     assert settings.storage.downloads is None
     assert settings.models["finder"].calibration == Path("/base/cal/finder.json")
     assert absolute(settings, Path("/other")) == settings

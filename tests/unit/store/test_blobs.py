@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from candor.errors import MediaTooLarge, StorageUnavailable, UnknownUpload
+from candor.errors import InvalidRequest, MediaTooLarge, StorageUnavailable, UnknownUpload, UnsafeArtifact
 from store import Blobs, Store
 
 
@@ -73,7 +75,7 @@ async def test_a_full_disk_is_storage_and_leaves_nothing(uploads: Blobs, folder:
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("store.blobs.os.fsync", full)
+    monkeypatch.setattr("store.places.os.fsync", full)
     with pytest.raises(StorageUnavailable, match="No space left"):
         await uploads.put(stream(b"abc"), 9)
     assert files(folder) == []
@@ -86,3 +88,56 @@ async def test_unknown_uploads_and_lost_files(uploads: Blobs, folder: Path) -> N
     files(folder)[0].unlink()
     with pytest.raises(UnknownUpload, match="gone"):
         await uploads.get(blob.id)
+
+
+async def test_a_client_that_goes_wrong_is_not_the_storage(uploads: Blobs, folder: Path) -> None:
+    async def breaks() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ConnectionResetError("the client")
+
+    with pytest.raises(ConnectionResetError):
+        await uploads.put(breaks(), 100)
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("remote", [False, True])
+async def test_files_are_kept_and_fetched_by_hash(remote: bool, folder: Path, store: Store, tmp_path: Path) -> None:
+    blobs = Blobs(f"memory://{folder}" if remote else folder, store)
+    (tmp_path / "model").write_bytes(b"weights")
+    sha256 = await blobs.put_file(tmp_path / "model")
+    assert await blobs.put_file(tmp_path / "model") == sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert await blobs.size(sha256) == 7
+    await blobs.fetch_to(sha256, tmp_path / "new" / "fetched")
+    assert [path.read_bytes() for path in files(tmp_path / "new")] == [b"weights"]
+    await blobs.remove(sha256)
+    await blobs.remove(sha256)
+    assert not await blobs.exists(sha256)
+    for work in (blobs.fetch_to(sha256, tmp_path / "none"), blobs.put_file(tmp_path / "none")):
+        with pytest.raises(StorageUnavailable):
+            await work
+    assert not (tmp_path / "none").exists()
+
+
+async def test_an_upload_is_fetched_whole_or_not_at_all(uploads: Blobs, folder: Path, tmp_path: Path) -> None:
+    blob = await uploads.put(stream(b"abc"), 9, "a")
+    assert await uploads.upload_to(blob.id, tmp_path / "there", "a") == blob
+    assert (tmp_path / "there").read_bytes() == b"abc"
+    with pytest.raises(UnknownUpload):
+        await uploads.upload_to(blob.id, tmp_path / "other", "b")
+    with pytest.raises(MediaTooLarge, match="3 bytes"):
+        await uploads.get(blob.id, max_bytes=2)
+    files(folder)[0].write_bytes(b"xyz")
+    with pytest.raises(UnsafeArtifact, match="other content"):
+        await uploads.upload_to(blob.id, tmp_path / "other")
+    files(folder)[0].unlink()
+    with pytest.raises(UnknownUpload, match="gone"):
+        await uploads.upload_to(blob.id, tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "there", "var"]
+
+
+async def test_a_url_that_nothing_here_knows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidRequest, match="can't be used"):
+        Blobs("nowhere://bucket", store)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(InvalidRequest, match=r"pip install 'candor\[s3\]'"):
+        Blobs("s3://bucket/prefix", store)
