@@ -58,6 +58,15 @@ async def record(connection: AsyncConnection, actor: Actor, action: str, target:
     await connection.execute(sa.insert(audit).values(values))
 
 
+async def note(store: Store, actor: Actor, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+    """Write one row on its own, where what it tells of is done by another process."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await record(connection, actor, action, target, detail)
+
+    await store.run(work)
+
+
 async def entries(
     store: Store, team: str | None, *, action: str | None = None, target: str | None = None, after: str | None = None, limit: int = 100
 ) -> list[Entry]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from candor.errors import InvalidRequest, NoItems, TooManyItems
+from serving.api.access import actor_of, kept, needs, principal_of
 from serving.api.drafts import problems
 from serving.api.job_schemas import (
     FitRequest,
@@ -23,23 +24,23 @@ from serving.api.job_schemas import (
     OutcomesRequest,
     ShadowAnswer,
 )
-from serving.api.services import Services, services_of
+from serving.api.services import services_of
 from serving.calibrations.fit_jobs import FitJobs
 from serving.calibrations.outcomes import Intake, Taken, Told
 from serving.calibrations.refit import shadow
 from serving.http.problems import problem
 from serving.loading import build_catalog
+from store.audit import note
 from store.jobs import Job
 
-T = TypeVar("T")
-
 MOST = 1_000  # outcomes in one request
+_WRITES = [Depends(needs("register"))]
 _JobId = Annotated[str, Path(max_length=64)]
 
 
 def jobs_router() -> APIRouter:
     """Return the routes of outcomes, fits and jobs."""
-    router = APIRouter(tags=["calibrations"], lifespan=_ended)
+    router = APIRouter(tags=["calibrations"], lifespan=_ended, dependencies=[Depends(needs())])
     _add_outcomes(router)
     _add_fits(router)
     _add_jobs(router)
@@ -63,9 +64,10 @@ def _add_outcomes(router: APIRouter) -> None:
         f"others are stored. At most {MOST:,} entries.",
         response_model=OutcomesAnswer,
         responses=problems(413, 422, 503),
+        dependencies=[Depends(needs("review"))],
     )
     async def outcomes(request: Request, told: OutcomesRequest) -> Response:
-        taken = await _intake(request).take(_entries(told.outcomes))
+        taken = await _intake(request).take(_entries(told.outcomes), principal_of(request).team)
         return Response(to_json({"outcomes": [_outcome(one) for one in taken]}), media_type="application/json")
 
 
@@ -77,9 +79,13 @@ def _add_fits(router: APIRouter) -> None:
         status_code=202,
         response_model=JobAnswer,
         responses=problems(404, 422, 503),
+        dependencies=_WRITES,
     )
     async def fit(request: Request, asked: FitRequest) -> JSONResponse:
-        job = await _fit_jobs(request).start(asked.model, asked.source.as_json(), asked.promote)
+        services, who = services_of(request), principal_of(request)
+        await services.calibrations.own(asked.model, who)
+        job = await _fit_jobs(request).start(asked.model, asked.source.as_json(), asked.promote, who.team)
+        await note(services.store, actor_of(request), "calibration.fit_started", job.id, job.request)
         return JSONResponse(_told(job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
     @router.get(
@@ -92,17 +98,17 @@ def _add_fits(router: APIRouter) -> None:
     )
     async def shadowed(request: Request, calibration_id: Annotated[str, Path(max_length=64)]) -> JSONResponse:
         services = services_of(request)
-        return JSONResponse(await shadow(services.store, services.calibrations, calibration_id))
+        return JSONResponse(await shadow(services.store, services.calibrations, calibration_id, principal_of(request)))
 
 
 def _add_jobs(router: APIRouter) -> None:
     @router.get("/v1/jobs", summary="List the newest jobs", response_model=JobsAnswer, responses=problems(422, 503))
     async def jobs(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> JSONResponse:
-        return JSONResponse({"jobs": [_job(one) for one in await services_of(request).jobs.newest(limit)]})
+        return JSONResponse({"jobs": [_job(one) for one in await services_of(request).jobs.newest(limit, principal_of(request).team)]})
 
     @router.get("/v1/jobs/{job_id}", summary="Read a job", response_model=JobAnswer, responses=problems(404, 422, 503))
     async def job(request: Request, job_id: _JobId) -> JSONResponse:
-        return JSONResponse(_told(await services_of(request).jobs.get(job_id)))
+        return JSONResponse(_told(await services_of(request).jobs.get(job_id, principal_of(request).team)))
 
     @router.delete(
         "/v1/jobs/{job_id}",
@@ -110,27 +116,23 @@ def _add_jobs(router: APIRouter) -> None:
         description="A job that has ended stays as it is.",
         response_model=JobAnswer,
         responses=problems(404, 422, 503),
+        dependencies=_WRITES,
     )
     async def cancel(request: Request, job_id: _JobId) -> JSONResponse:
-        return JSONResponse(_told(await services_of(request).jobs.cancel(job_id)))
+        services = services_of(request)
+        job = await services.jobs.cancel(job_id, principal_of(request).team)
+        if job.state == "cancelled":
+            await note(services.store, actor_of(request), "job.cancelled", job.id)
+        return JSONResponse(_told(job))
 
 
 def _intake(request: Request) -> Intake:
     """The intake of this application's services, made when it is first needed."""
-    return _kept(request, "intake", lambda services: Intake(services.store, build_catalog(services.settings)))
+    return kept(request.app, "intake", lambda services: Intake(services.store, services.manifests))
 
 
 def _fit_jobs(request: Request) -> FitJobs:
-    return _kept(request, "fit_jobs", lambda services: FitJobs(services.jobs, services.store, build_catalog(services.settings)))
-
-
-def _kept(request: Request, name: str, make: Callable[[Services], T]) -> T:
-    services = services_of(request)
-    kept: tuple[Services, T] | None = getattr(request.app.state, name, None)
-    if kept is None or kept[0] is not services:  # an application that was started again has other services
-        kept = (services, make(services))
-        setattr(request.app.state, name, kept)
-    return kept[1]
+    return kept(request.app, "fit_jobs", lambda services: FitJobs(services.jobs, services.store, build_catalog(services.settings)))
 
 
 def _entries(outcomes: Sequence[Any]) -> list[Told]:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from calibration.record import CalibrationRecord
 from candor.errors import BodyTooLarge
+from serving.access import WITHOUT_KEYS, Principal
+from serving.api.access import needs, principal_of
 from serving.api.calibration_schemas import (
     CalibrationAnswer,
     CalibrationsAnswer,
@@ -38,6 +40,8 @@ _RECORD_BODY = {
     }
 }
 
+_WRITES = [Depends(needs("register"))]
+
 Form = Literal["html", "svg", "png", "json"]
 CalibrationId = Annotated[str, Path(max_length=64)]
 ModelName = Annotated[str, Path(max_length=256)]
@@ -46,7 +50,7 @@ Version = Annotated[str, Path(max_length=256, description="`sha256:<hex>`, at le
 
 def calibrations_router() -> APIRouter:
     """Return the routes of the calibrations and of what is in force."""
-    router = APIRouter(tags=["calibrations"])
+    router = APIRouter(tags=["calibrations"], dependencies=[Depends(needs())])
     _add_records(router)
     _add_report(router)
     _add_changes(router)
@@ -60,14 +64,15 @@ def _add_records(router: APIRouter) -> None:
         description="Store a record that was made elsewhere; it is in force once it is promoted. The same record again is the same one.",
         status_code=201,
         response_model=CalibrationAnswer,
-        responses=problems(413, 422, 503),
+        responses=problems(404, 413, 422, 503),
         openapi_extra=_RECORD_BODY,
+        dependencies=_WRITES,
     )
     async def take(request: Request) -> JSONResponse:
         body = await request.body()
         if len(body) > _RECORD_BYTES:
             raise BodyTooLarge(f"a calibration record may have {_RECORD_BYTES:,} bytes")
-        return JSONResponse(_whole(await _service(request).take(body)), 201)
+        return JSONResponse(_whole(await _service(request).take(body, principal_of(request), request.state.request_id)), 201)
 
     @router.get(
         "/v1/calibrations",
@@ -82,7 +87,7 @@ def _add_records(router: APIRouter) -> None:
         after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = _PAGE,
     ) -> JSONResponse:
-        found = await _service(request).newest(model, version, after, limit + 1)
+        found = await _service(request).newest(principal_of(request), model, version, after, limit + 1)
         page = found[:limit]
         return JSONResponse({"calibrations": [_short(kept) for kept in page], "next": page[-1].stored.id if len(found) > limit else None})
 
@@ -93,7 +98,7 @@ def _add_records(router: APIRouter) -> None:
         responses=problems(404, 422, 503),
     )
     async def read(request: Request, calibration_id: CalibrationId) -> JSONResponse:
-        return JSONResponse(_whole(await _service(request).get(calibration_id)))
+        return JSONResponse(_whole(await _service(request).get(calibration_id, principal_of(request))))
 
 
 def _add_report(router: APIRouter) -> None:
@@ -113,7 +118,7 @@ def _add_report(router: APIRouter) -> None:
         form: Annotated[Form, Query(alias="format")] = "html",
         plot: Annotated[str, Query(max_length=64, description="Which plot, for `svg` and `png`.")] = "reliability",
     ) -> Response:
-        kept = await _service(request).get(calibration_id)
+        kept = await _service(request).get(calibration_id, principal_of(request))
         if form == "json":
             return JSONResponse(dict(kept.stored.record))
         content, media_type = await asyncio.to_thread(_drawn, kept.record, form, plot)
@@ -128,9 +133,11 @@ def _add_changes(router: APIRouter) -> None:
         "trusted again. Refused where it does not fit.",
         response_model=VersionCalibrationAnswer,
         responses=problems(404, 409, 422, 503),
+        dependencies=_WRITES,
     )
     async def promote(request: Request, calibration_id: CalibrationId, why: WhyBody | None = None) -> JSONResponse:
-        return JSONResponse(_version(await _service(request).promote(calibration_id, _detail(why))))
+        who, request_id = principal_of(request), request.state.request_id
+        return JSONResponse(_version(await _service(request).promote(calibration_id, _detail(why, who), who, request_id)))
 
     @router.post(
         "/v1/models/{name}/versions/{version}/calibration/rollback",
@@ -138,10 +145,13 @@ def _add_changes(router: APIRouter) -> None:
         description="Takes the newest promotion away. Under all of them is what the configuration names.",
         response_model=VersionCalibrationAnswer,
         responses=problems(404, 409, 422, 503),
+        dependencies=_WRITES,
     )
     async def roll_back(request: Request, name: ModelName, version: Version, why: RollbackBody | None = None) -> JSONResponse:
         going = why.calibration if why else None
-        return JSONResponse(_version(await _service(request).roll_back(name, version, _detail(why), from_calibration=going)))
+        who, request_id = principal_of(request), request.state.request_id
+        found = await _service(request).roll_back(f"{name}@{version}", _detail(why, who), who, request_id, from_calibration=going)
+        return JSONResponse(_version(found))
 
     @router.get(
         "/v1/models/{name}/versions/{version}/calibration",
@@ -150,7 +160,7 @@ def _add_changes(router: APIRouter) -> None:
         responses=problems(404, 422, 503),
     )
     async def of_version(request: Request, name: ModelName, version: Version) -> JSONResponse:
-        return JSONResponse(_version(await _service(request).of_version(name, version)))
+        return JSONResponse(_version(await _service(request).of_version(f"{name}@{version}", principal_of(request))))
 
 
 def _service(request: Request) -> CalibrationService:
@@ -168,8 +178,8 @@ def _drawn(record: CalibrationRecord, form: Form, plot: str) -> tuple[str | byte
     return report.html(record), "text/html"
 
 
-def _detail(why: WhyBody | None) -> dict[str, Any]:
-    return {"by": "operator", **({"reason": why.reason} if why and why.reason else {})}
+def _detail(why: WhyBody | None, who: Principal) -> dict[str, Any]:
+    return {"by": "operator" if who is WITHOUT_KEYS else who.key, **({"reason": why.reason} if why and why.reason else {})}
 
 
 def _short(kept: Kept) -> dict[str, Any]:

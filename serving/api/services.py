@@ -7,12 +7,14 @@ from functools import cached_property
 
 from fastapi import Request
 
+from serving.calibrations.manifests import Manifests
 from serving.calibrations.service import CalibrationService
 from serving.composition import read_calibrations
 from serving.config import Settings
 from serving.jobs.runner import JobRunner
 from serving.loading import build_catalog
 from serving.requests import Drafter
+from serving.resolving import CatalogResolver
 from store import Blobs, Store
 
 
@@ -26,9 +28,14 @@ class Services:
     blobs: Blobs
 
     @cached_property
+    def manifests(self) -> Manifests:
+        """Where the use cases of the calibrations look models up."""
+        return Manifests(CatalogResolver(build_catalog(self.settings)))
+
+    @cached_property
     def calibrations(self) -> CalibrationService:
         """The use cases of the calibrations, made when they are first asked for: only the control part does."""
-        return CalibrationService(self.store, build_catalog(self.settings), read_calibrations(self.settings))
+        return CalibrationService(self.store, self.manifests, read_calibrations(self.settings))
 
     @cached_property
     def jobs(self) -> JobRunner:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
 from calibration.streams import Stream, permitted
 from candor.drafts import Draft
 from candor.errors import CandorError, Conflict, InvalidRequest, StorageUnavailable, UnknownDraft
-from models.catalog import Catalog
 from serving.calibrations.judging import JudgedLabel, Truth, judge
+from serving.calibrations.manifests import Manifests
 from serving.calibrations.watch import watch
 from store import Store
 from store.outcomes import Added, Outcome, Outcomes
@@ -21,6 +21,9 @@ from store.outcomes import Added, Outcome, Outcomes
 _log = structlog.get_logger(__name__)
 
 SAMPLED: tuple[Stream, ...] = ("blind", "audit")  # drawn by chance: without the chance they can't be weighted
+
+
+_Labels: TypeAlias = tuple[str, ...] | CandorError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +54,24 @@ class Taken:
 class Intake:
     """Takes outcomes in, for one store."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
+    def __init__(self, store: Store, models: Manifests) -> None:
         self._store = store
         self._outcomes = Outcomes(store)
-        self._catalog = catalog
+        self._models = models
         self._watching = asyncio.Lock()  # so that one alarm is raised once
 
-    async def take(self, entries: Sequence[Told]) -> list[Taken]:
-        """Judge and store; one answer per entry, in order. An entry that is wrong fails alone. All others are committed on return.
+    async def take(self, entries: Sequence[Told], team: str) -> list[Taken]:
+        """Judge and store; one answer per entry, in order. An entry that is wrong fails alone, also one about another team's draft.
+
+        All others are committed on return.
 
         Raises:
             StorageUnavailable: nothing was stored.
         """
-        drafts = await self._outcomes.drafts([entry.draft for entry in entries])
-        judged = await asyncio.to_thread(lambda: [self._judged(entry, drafts) for entry in entries])
+        found = await self._outcomes.drafts([entry.draft for entry in entries])
+        drafts = {draft.id: draft for draft in found.values() if draft.team == team}
+        labels = await self._label_sets(drafts.values(), team)
+        judged = await asyncio.to_thread(lambda: [_judged(entry, drafts, labels) for entry in entries])
         groups = [one for one in judged if not isinstance(one, CandorError)]
         added = iter(await self._outcomes.add(groups))
         answers = [
@@ -74,41 +81,15 @@ class Intake:
         await self._watch([one for one, answer in zip(judged, answers, strict=True) if answer.stored and not isinstance(one, CandorError)])
         return answers
 
-    def _judged(self, entry: Told, drafts: Mapping[str, Draft]) -> list[Outcome] | CandorError:
-        try:
-            if entry.error is not None:
-                raise entry.error
-            draft = drafts.get(entry.draft)
-            if draft is None:
-                raise UnknownDraft(f"there is no draft {entry.draft!r}")
-            return self._labels(entry, draft)
-        except CandorError as error:
-            return error
-
-    def _labels(self, entry: Told, draft: Draft) -> list[Outcome]:
-        propensity = _propensity(entry)
-        if entry.truth is None:
-            raise InvalidRequest("the entry has no truth")
-        known = () if draft.task == "transcription" else self._catalog.resolve(draft.model_version).manifest.labels
-        return [
-            Outcome(
-                draft=draft.id,
-                label_index=label.position,
-                stream=entry.stream,
-                propensity=propensity,
-                event="label" if label.as_class else "mapped",
-                confidence=label.confidence,
-                calibration=draft.calibration,
-                model_version=draft.model_version,
-                task=draft.task,
-                cluster=draft.media_sha256,
-                features=_features(label),
-                correct=label.correct,
-                source=entry.source,
-                reviewer=entry.reviewer,
-            )
-            for label in judge(draft, entry.truth, known)
-        ]
+    async def _label_sets(self, drafts: Iterable[Draft], team: str) -> dict[str, _Labels]:
+        """Return the labels of the versions of drafts that are judged by them, or why they can't be told."""
+        found: dict[str, _Labels] = {}
+        for version in {draft.model_version for draft in drafts if draft.task != "transcription"}:
+            try:
+                found[version] = (await self._models.manifest(version, team)).labels
+            except CandorError as error:
+                found[version] = error
+        return found
 
     async def _watch(self, stored: Sequence[Sequence[Outcome]]) -> None:
         """Bring the monitors of what was stored up to date. The outcomes are safe: what fails here is made up for by the next ones."""
@@ -124,6 +105,45 @@ class Intake:
                     await watch(self._store, version, calibration)
             except StorageUnavailable as error:
                 _log.warning("monitor_behind", model_version=version, calibration=calibration, detail=error.detail)
+
+
+def _judged(entry: Told, drafts: Mapping[str, Draft], labels: Mapping[str, _Labels]) -> list[Outcome] | CandorError:
+    try:
+        if entry.error is not None:
+            raise entry.error
+        draft = drafts.get(entry.draft)
+        if draft is None:
+            raise UnknownDraft(f"there is no draft {entry.draft!r}")
+        return _labels(entry, draft, labels.get(draft.model_version, ()))
+    except CandorError as error:
+        return error
+
+
+def _labels(entry: Told, draft: Draft, known: _Labels) -> list[Outcome]:
+    propensity = _propensity(entry)
+    if entry.truth is None:
+        raise InvalidRequest("the entry has no truth")
+    if isinstance(known, CandorError):
+        raise known
+    return [
+        Outcome(
+            draft=draft.id,
+            label_index=label.position,
+            stream=entry.stream,
+            propensity=propensity,
+            event="label" if label.as_class else "mapped",
+            confidence=label.confidence,
+            calibration=draft.calibration,
+            model_version=draft.model_version,
+            task=draft.task,
+            cluster=draft.media_sha256,
+            features=_features(label),
+            correct=label.correct,
+            source=entry.source,
+            reviewer=entry.reviewer,
+        )
+        for label in judge(draft, entry.truth, known)
+    ]
 
 
 def _features(label: JudgedLabel) -> dict[str, Any]:

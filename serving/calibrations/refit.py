@@ -32,6 +32,7 @@ from calibration.threshold import EPSILON, select
 from candor.errors import InvalidRequest
 from candor.manifest import Manifest, canonical_json
 from candor.predictions import Detections, Floats, Task
+from serving.access import Principal
 from serving.calibrations.service import CalibrationService
 from serving.evaluation.evaluate import Comparison, compared, judged, libraries, now
 from serving.evaluation.quality import as_json
@@ -95,15 +96,15 @@ def refit(manifest: Manifest, outcomes: Sequence[Outcome], in_force: Calibration
     return Fitted(record, found, found["decision"] == "better")
 
 
-async def shadow(store: Store, service: CalibrationService, calibration_id: str) -> dict[str, Any]:
+async def shadow(store: Store, service: CalibrationService, calibration_id: str, who: Principal) -> dict[str, Any]:
     """Score a stored calibration against the one in force, on all outcomes that neither was fitted on; see `Fitted.promotion`.
 
     Raises:
         UnknownCalibration: there is none of that id.
         UnknownModel: its version is not installed here.
     """
-    record = (await service.get(calibration_id)).record
-    found = await service.of_version(*record.model_version.split("@", 1))
+    record = (await service.get(calibration_id, who)).record
+    found = await service.of_version(record.model_version, who)
     outcomes = await Outcomes(store).of_version(record.model_version, sorted(PERMITTED))
     return await asyncio.to_thread(compare, found.manifest, record, found.now.record, outcomes)
 

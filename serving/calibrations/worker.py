@@ -9,7 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from calibration.record import CalibrationRecord
+from serving.access import Principal
 from serving.calibrations.archives import unpack
+from serving.calibrations.manifests import Manifests
 from serving.calibrations.refit import Fitted, fit_outcomes
 from serving.calibrations.service import CalibrationService
 from serving.composition import read_calibrations
@@ -23,6 +25,7 @@ from serving.evaluation.predict import predict_all
 from serving.evaluation.rows import Outcome
 from serving.jobs.worker import Place, main
 from serving.loading import build_catalog, engine_options, load_version
+from serving.resolving import CatalogResolver
 from store.jobs import Job
 
 _QUIET = Console(quiet=True)
@@ -31,6 +34,11 @@ _QUIET = Console(quiet=True)
 async def fit(place: Place, job: Job) -> dict[str, Any]:
     """Do one fit and return the job's result."""
     return await _Fit(place).do(job)
+
+
+def _who(job: Job) -> Principal:
+    """A fit may do what whoever started it may: it was asked for with a key of the team."""
+    return Principal(job.team, job.id, frozenset({"register"}))
 
 
 class _Fit:
@@ -42,7 +50,9 @@ class _Fit:
         self._blobs = place.blobs
         self._progress = place.progress
         self._scratch = place.scratch
-        self._service = CalibrationService(place.store, build_catalog(place.settings), read_calibrations(place.settings))
+        self._service = CalibrationService(
+            place.store, Manifests(CatalogResolver(build_catalog(place.settings))), read_calibrations(place.settings)
+        )
 
     async def do(self, job: Job) -> dict[str, Any]:
         """Return the job's result.
@@ -50,21 +60,21 @@ class _Fit:
         Raises:
             CandorError: no calibration can be made from these data; the detail says why.
         """
-        source = job.request["from"]
+        source, who = job.request["from"], _who(job)
         fitted = await (self._from_upload(job) if "upload" in source else self._from_outcomes(job))
         self._progress.at(0.95, "storing the record")
-        kept = await self._service.add(fitted.record, job.id)
+        kept = await self._service.add(fitted.record, job.id, who)
         result = {"calibration": kept.record.id, "status": kept.record.status, "reason": kept.record.reason, "promotion": fitted.promotion}
         promoted = job.request["promote"] == "if_better" and fitted.better
         if promoted:
-            await self._service.promote(kept.record.id, {"job": job.id, **fitted.promotion})
+            await self._service.promote(kept.record.id, {"job": job.id, **fitted.promotion}, who)
         return {**result, "promoted": promoted}
 
     async def _from_outcomes(self, job: Job) -> Fitted:
         self._progress.at(0.1, "reading outcomes")
         catalog = build_catalog(self._settings)
         manifest = catalog.resolve(job.request["model"]).manifest
-        now = (await self._service.of_version(*job.request["model"].split("@", 1))).now
+        now = (await self._service.of_version(job.request["model"], _who(job))).now
         return await fit_outcomes(self._store, manifest, job.request["from"]["outcomes"], now.record, self._progress.at)
 
     async def _from_upload(self, job: Job) -> Fitted:

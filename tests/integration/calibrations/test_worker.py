@@ -17,12 +17,14 @@ from candor.families import MediaLimits
 from candor.manifest import Manifest
 from candor.predictions import Classification
 from serving.calibrations.judging import LabelTruth
+from serving.calibrations.manifests import Manifests
 from serving.calibrations.outcomes import Intake, Told
 from serving.calibrations.worker import fit
 from serving.config import Settings
 from serving.jobs import worker
 from serving.jobs.worker import Progress, run_job
 from serving.loading import build_catalog
+from serving.resolving import CatalogResolver
 from store import Blobs, Store, open_store
 from store.calibrations import Calibrations
 from store.jobs import Job, Jobs
@@ -54,7 +56,7 @@ async def done(settings: Settings, store: Store, source: Any, promote: str = "ne
     model = manifest_of(settings, "namer").version
     job = await jobs.add("calibration_fit", {"model": model, "from": source, "promote": promote})
     assert await jobs.claim(job.id)
-    scratch = settings.storage.blobs / "scratch"
+    scratch = Path(settings.storage.blobs) / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     assert await run_job(job.id, settings, scratch, fit) == 0
     return await jobs.get(job.id)
@@ -134,7 +136,7 @@ async def test_a_fit_on_outcomes_is_promoted_where_it_is_better(settings: Settin
         Told(one.id, f"evt{i}", "gold", LabelTruth("cat" if good else "dog"))
         for i, (one, good) in enumerate(zip(drafts, right, strict=True))
     ]
-    await Intake(store, build_catalog(settings)).take(told)
+    await Intake(store, Manifests(CatalogResolver(build_catalog(settings)))).take(told, "default")
     job = await done(settings, store, {"outcomes": {"streams": ["gold"]}}, "if_better")
     assert (job.state, job.error) == ("done", None)
     assert job.result is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serving.access import WITHOUT_KEYS
 from serving.config import Settings
 from serving.jobs.runner import JobRunner
 from store import open_store
@@ -106,7 +107,7 @@ async def test_the_document_describes_outcomes_entry_by_entry(server: Server) ->
 
 async def test_a_stored_calibration_is_compared_with_the_one_in_force(server: Server) -> None:
     record = calibration_of(manifest_of(server.services.settings, "namer").version)
-    await server.services.calibrations.add(record, "import")
+    await server.services.calibrations.add(record, "import", WITHOUT_KEYS)
     found = (await server.client.get(f"/v1/calibrations/{record.id}/shadow")).json()
     assert found["decision"] == "not_compared"
     assert "when more have come in" in found["reason"]
