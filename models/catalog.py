@@ -65,7 +65,6 @@ class ModelEntry:
 class Installed:
     """One version that is on this machine's disk."""
 
-    entry: ModelEntry
     manifest: Manifest
     folder: Path
 
@@ -179,12 +178,12 @@ class Catalog:
         Raises:
             UnknownModel: there is no such model.
         """
-        entry = self.entry(name)
+        self.entry(name)
         found = []
         for path in sorted((self._home / name).glob(f"[0-9a-f]*/{artifacts.MANIFEST}")):
             manifest = self._manifest(path.parent)
             if manifest is not None:
-                found.append(Installed(entry, manifest, path.parent))
+                found.append(Installed(manifest, path.parent))
         return found
 
     def _version(self, entry: ModelEntry, selector: str) -> Installed:
@@ -218,7 +217,7 @@ class Catalog:
         except (OSError, UnsafeArtifact):
             return None
         manifest = self._manifest(folder) if whole else None
-        return Installed(entry, manifest, folder) if manifest is not None and manifest.digest == record.digest else None
+        return Installed(manifest, folder) if manifest is not None and manifest.digest == record.digest else None
 
     def _record(self, entry: ModelEntry) -> _Record | None:
         value = self._pointer(entry).get(_key(entry), {})
@@ -287,7 +286,7 @@ class Catalog:
                 artifacts.publish(folder, place)
         self._manifests.pop(place, None)
         self._remember(entry, record)
-        return Installed(entry, manifest, place)
+        return Installed(manifest, place)
 
     def _adopt(self, entry: ModelEntry, folder: Path, progress: Progress) -> tuple[Adopted, str]:
         if entry.kind == "builtin":

@@ -21,11 +21,14 @@ from serving.engine import Engine
 from serving.loading import build_catalog, engine_options, engine_settings, load_version, media_limits
 from serving.media import MediaFetcher
 from serving.projects.book import ProjectBook
+from serving.registry.book import RegistryBook
+from serving.registry.installing import Installer
+from serving.registry.loading import Loader
 from serving.requests import Drafter
-from serving.resolving import CatalogResolver
 from serving.routing import Router
 from store import Blobs, Store, open_store
 from store.calibrations import Calibrations
+from store.registry import Registry
 
 _log = structlog.get_logger(__name__)
 
@@ -69,12 +72,15 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
     catalog = build_catalog(settings)
     configured = read_calibrations(settings)
     book = await _opened_book(store, configured)
+    models = registry_book(store, catalog)
+    installer = Installer(settings.storage.models, blobs.fetch_to)
     async with AsyncExitStack() as stack:
         fetcher = MediaFetcher(settings.media, settings.limits.item_bytes)
         stack.push_async_callback(fetcher.close)
         sources = Sources(store, blobs, fetcher)
-        knowledge = Knowledge(CatalogResolver(catalog), book, ProjectBook(store, settings))
-        drafters = {task: _drafter(settings, task, catalog, sources, knowledge) for task in tasks}
+        knowledge = Knowledge(models, book, ProjectBook(store, settings))
+        loaders = {task: Loader(catalog, models, installer, task, engine_settings(settings, task)) for task in tasks}
+        drafters = {task: _drafter(settings, catalog, loaders[task], sources, knowledge) for task in tasks}
         warming = []
         for drafter in drafters.values():
             stack.push_async_callback(drafter.close)
@@ -87,9 +93,15 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
             await asyncio.gather(*warming, return_exceptions=True)
 
 
-def router(settings: Settings, drafters: Mapping[Task, Drafter]) -> Router:
+def router(settings: Settings, drafters: Mapping[Task, Drafter], store: Store) -> Router:
     """Return the general drafter over those of the tasks."""
-    return Router(drafters, build_catalog(settings))
+    catalog = build_catalog(settings)
+    return Router(drafters, catalog, registry_book(store, catalog), ProjectBook(store, settings))
+
+
+def registry_book(store: Store, catalog: Catalog) -> RegistryBook:
+    """Return the models of the configuration and the registered ones, as one process knows them; nothing is read yet."""
+    return RegistryBook(Registry(store), catalog)
 
 
 def read_calibrations(settings: Settings) -> dict[str, CalibrationRecord]:
@@ -111,24 +123,17 @@ async def _opened_book(store: Store, configured: Mapping[str, CalibrationRecord]
     return book
 
 
-def _drafter(settings: Settings, task: Task, catalog: Catalog, sources: Sources, knowledge: Knowledge) -> LocalDrafter:
-    how = engine_settings(settings, task)
+def _drafter(settings: Settings, catalog: Catalog, loader: Loader, sources: Sources, knowledge: Knowledge) -> LocalDrafter:
+    task = loader.task
 
     def load_model(version: str) -> LoadedModel:
-        installed = catalog.resolve(version, task)
+        installed = loader.installed(version)
         if passed_over := knowledge.book.passed_over(installed.manifest):
             _log.warning("calibration_not_applied", calibration=passed_over[0], reason=passed_over[1])
-        return load_version(installed, how)
+        return load_version(installed, loader.how)
 
     def report(_version: str, done: BatchReport) -> None:
         metrics.batch(task, done)
 
-    return LocalDrafter(
-        task,
-        settings.tasks[task].model,
-        catalog,
-        Engine(load_model, engine_options(how, media_limits(settings)), report),
-        sources,
-        settings,
-        knowledge,
-    )
+    engine = Engine(load_model, engine_options(loader.how, media_limits(settings)), report, loader.bring)
+    return LocalDrafter(task, settings.tasks[task].model, catalog, engine, sources, settings, knowledge)

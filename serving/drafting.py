@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -25,14 +26,16 @@ from candor.predictions import Prediction, Task
 from candor.tasks import SPECS, TOP_K, Rendering, render
 from models.catalog import Catalog
 from serving import metrics
+from serving.access import OPERATOR_TEAM
 from serving.admission import Admission
 from serving.calibrations.book import Book, InForce
 from serving.config import Settings
 from serving.engine import Engine
+from serving.listing import configured, registered, without_version
 from serving.media import MediaFetcher
 from serving.projects.views import ProjectView, ProjectViews
 from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
-from serving.resolving import Choice, Resolver
+from serving.resolving import Choice, RegisteredModel, Resolver
 from serving.room import Room
 from serving.versions import State
 from store import Blobs, Store
@@ -111,6 +114,7 @@ class LocalDrafter:
         self._resolver, self._book, self._projects = knowledge.resolver, knowledge.book, knowledge.projects
         self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes, settings.teams.queue_share)
         self._room = Room(self._limits.queued_bytes)
+        self._cold = 0  # items of requests that came for a version which was not loaded
         self._warming = False
         self._not_installed = ""  # why the default model could not be
 
@@ -127,17 +131,23 @@ class LocalDrafter:
         await self._projects.refresh()
         project = self._projects.view(request.team, request.project)
         reference = request.model or project.model or self._default
-        await self._resolver.refresh(reference)
+        await self._resolver.refresh(reference, request.team)
         choice = self._resolve(reference, request.team)
         await self._book.refresh()
         size = sum(len(item.media.data or b"") for item in request.items)
-        with self._admission.admit(len(request.items), size, request.team), metrics.held(self.task, len(request.items)):
-            return await self._split(choice, request, project, deadline)
+        with (
+            self._admission.admit(len(request.items), size, request.team),
+            metrics.held(self.task, len(request.items)),
+            self._cold_room(choice, len(request.items)),
+        ):
+            return _if_any_was_ready(await self._split(choice, request, project, deadline))
 
-    async def models(self) -> list[ModelStatus]:
-        """Return the models of this task."""
+    async def models(self, team: str = OPERATOR_TEAM) -> list[ModelStatus]:
+        """Return the models of this task: the configuration's, and those that the team registered."""
+        await self._resolver.refresh(team=team)
         await self._book.refresh()
-        return [self._status(name) for name, entry in self._catalog.entries.items() if entry.task == self.task]
+        configured = [self._status(name) for name, entry in self._catalog.entries.items() if entry.task == self.task]
+        return configured + [self._registered(model) for model in self._resolver.registered(team, self.task)]
 
     async def warm(self) -> None:
         """Install, load and warm the default model ahead of the first request. What goes wrong shows in `models`."""
@@ -167,6 +177,31 @@ class LocalDrafter:
             if self._warming:
                 raise NotReady(f"{reference} is being installed", retry_after=5) from error
             raise ModelUnavailable(self._not_installed or error.detail) from error
+
+    @contextmanager
+    def _cold_room(self, choice: Choice, items: int) -> Iterator[None]:
+        """Let items that wait for a load take half of the room at most: what is loaded keeps the rest."""
+        manifests = (choice.manifest, choice.canary) if choice.canary else (choice.manifest,)
+        cold = [one.version for one in manifests if self._engine.state(one.version)[0] != "ready"]
+        if not cold:
+            yield
+            return
+        if self._cold and self._cold + items > self._limits.queued_items // 2:
+            raise self._not_loaded(cold[0])
+        self._cold += items
+        try:
+            yield
+        finally:
+            self._cold -= items
+
+    def _too_late(self, version: str) -> CandorError:
+        """What an item is told whose time ran out: a load goes on, for whoever asks next."""
+        if self._engine.state(version)[0] == "loading":
+            return self._not_loaded(version)
+        return DeadlineExceeded("this request's time ran out before the item was drafted")
+
+    def _not_loaded(self, version: str) -> NotReady:
+        return NotReady(f"{version} is being loaded: ask again in a moment", retry_after=self._engine.expected_seconds(version))
 
     def _is_default(self, reference: str) -> bool:
         return reference.partition("@")[0] == self._default.partition("@")[0]
@@ -301,7 +336,7 @@ class LocalDrafter:
         except CandorError as error:
             return _Answer(ItemResult(item.id, error=error))
         except TimeoutError:
-            return _Answer(ItemResult(item.id, error=DeadlineExceeded("this request's time ran out before the item was drafted")))
+            return _Answer(ItemResult(item.id, error=self._too_late(passage.manifest.version)))
         return _Answer(ItemResult(item.id, self._made(got, passage, prediction, replace(timings, fetch=got.seconds))), new=True)
 
     def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
@@ -331,24 +366,24 @@ class LocalDrafter:
         )
 
     def _status(self, name: str) -> ModelStatus:
-        entry = self._catalog.entry(name)
         found = self._catalog.installed(name)
         calibration = self._book.current(found.manifest) if found else InForce(None)
         state, detail = self._engine.state(found.manifest.version) if found else self._absent(name)
-        return ModelStatus(
-            name=name,
-            version=found.manifest.version if found else "",
-            task=entry.task,
-            family=entry.family,
-            aliases=entry.aliases,
-            confidence_status=calibration.status,
-            calibration=calibration.calibration,
-            state=state,
-            detail=detail,
-            default=self._is_default(name),
-            licence=found.manifest.licence if found else "unknown",
-            labels=len(found.manifest.labels) if found else 0,
-        )
+        manifest = found.manifest if found else None
+        return configured(self._catalog.entry(name), manifest, calibration, state, detail, default=self._is_default(name))
+
+    def _registered(self, model: RegisteredModel) -> ModelStatus:
+        calibration = self._book.current(model.manifest) if model.manifest else InForce(None)
+        state, detail = self._engine.state(model.manifest.version) if model.manifest else without_version(model)
+        return registered(model, calibration, state, detail)
+
+
+def _if_any_was_ready(result: DraftResult) -> DraftResult:
+    """Return the result, or raise where no item could even be tried, for the version is still loading: the whole request comes too soon."""
+    errors = [one.error for one in result.results]
+    if isinstance(errors[0], NotReady) and all(isinstance(error, NotReady) for error in errors):
+        raise errors[0]
+    return result
 
 
 def _answering(stored: Sequence[Draft], calibration: InForce) -> list[Draft]:

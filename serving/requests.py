@@ -64,8 +64,18 @@ class DraftResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """An alias whose items go to two versions: `share` of them to the canary."""
+
+    alias: str
+    version: str
+    canary: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model version as GET /v1/models and /readyz show it."""
+    """One model as GET /v1/models and /readyz show it, by the version that its name alone stands for."""
 
     name: str
     version: str
@@ -79,6 +89,8 @@ class ModelStatus:
     default: bool = False  # drafts its task where no model is named
     licence: str = "unknown"
     labels: int = 0
+    registered: bool = False  # by the team; else it is the configuration's
+    splits: tuple[Split, ...] = ()
 
 
 class Drafter(Protocol):
@@ -91,5 +103,5 @@ class Drafter(Protocol):
             CandorError: the request as a whole can't be served (unknown model, overloaded, storage down).
         """
 
-    async def models(self) -> list[ModelStatus]:
-        """Return the model versions that this drafter serves."""
+    async def models(self, team: str = "default") -> list[ModelStatus]:
+        """Return the models that this drafter serves to a team: the configuration's, and those that the team registered."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from candor.manifest import Manifest
 from candor.predictions import Task
 from models.catalog import Catalog
+from serving.access import OPERATOR_TEAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,34 @@ class Choice:
         return self.canary if drawn < self.share else self.manifest
 
 
+@dataclass(frozen=True, slots=True)
+class AliasView:
+    """Where an alias points now; the names are versions in full."""
+
+    alias: str
+    version: str
+    canary: str | None = None
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """One registered model as its team sees it. `manifest` is what its name alone stands for, else its newest ready version's, if any.
+
+    `state` is the newest version's: where nothing is ready it says why.
+    """
+
+    name: str
+    task: Task
+    state: str
+    manifest: Manifest | None
+    aliases: tuple[AliasView, ...]
+
+
 class Resolver(Protocol):
     """Where drafting looks models up."""
 
-    async def refresh(self, reference: str | None = None) -> None:
+    async def refresh(self, reference: str | None = None, team: str = OPERATOR_TEAM) -> None:
         """See to it that what `resolve` answers is at most a second old, and that a version registered just now is known.
 
         Raises nothing: where the database can't be read, what was known stays.
@@ -50,6 +75,23 @@ class Resolver(Protocol):
             ModelUnavailable: it is configured, but not installed; or its version is not ready.
         """
 
+    def manifest(self, reference: str, team: str) -> Manifest:
+        """Return the version that a reference stands for, also one that is retired: what it drafted is still looked at.
+
+        Raises:
+            CandorError: as `resolve`.
+        """
+
+    def task(self, reference: str, team: str) -> Task:
+        """Return what a model is for.
+
+        Raises:
+            UnknownModel: the team has no such model.
+        """
+
+    def registered(self, team: str, task: Task | None = None) -> list[RegisteredModel]:
+        """Return the models that the team has registered, of one task or all."""
+
 
 class CatalogResolver:
     """The models of the configuration alone."""
@@ -57,9 +99,21 @@ class CatalogResolver:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    async def refresh(self, reference: str | None = None) -> None:
+    async def refresh(self, reference: str | None = None, team: str = OPERATOR_TEAM) -> None:
         """The catalog reads the disk each time."""
 
     def resolve(self, reference: str, task: Task | None, team: str) -> Choice:
         """Return the installed version; every team may use it."""
         return Choice(self._catalog.resolve(reference, task).manifest)
+
+    def manifest(self, reference: str, team: str) -> Manifest:
+        """Return the installed version's manifest."""
+        return self._catalog.resolve(reference).manifest
+
+    def task(self, reference: str, team: str) -> Task:
+        """Return the model's task."""
+        return self._catalog.entry(reference.partition("@")[0]).task
+
+    def registered(self, team: str, task: Task | None = None) -> list[RegisteredModel]:
+        """Nothing is registered here."""
+        return []

@@ -35,11 +35,11 @@ class RemoteDrafter:
             found = await self._call("draft", request)
         return found
 
-    async def models(self) -> list[ModelStatus]:
+    async def models(self, team: str = "default") -> list[ModelStatus]:
         """Ask a replica for the models of its task."""
         try:
             async with asyncio.timeout(_ASK_SECONDS):
-                found: list[ModelStatus] = await self._call("models")
+                found: list[ModelStatus] = await self._call("models", team)
         except TimeoutError as error:
             raise WorkerLost(f"the deployment of {self._task} does not answer: it is starting, or restarting") from error
         return found

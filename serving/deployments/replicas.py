@@ -31,9 +31,9 @@ class Replica:
         """Draft, for the control deployment."""
         return await self._drafter.draft(request)
 
-    async def models(self) -> list[ModelStatus]:
+    async def models(self, team: str = "default") -> list[ModelStatus]:
         """Tell of the models of this deployment."""
-        return await self._drafter.models()
+        return await self._drafter.models(team)
 
     @property
     def _drafter(self) -> Drafter:
@@ -97,11 +97,11 @@ async def _task(settings: Settings, task: Task) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def _single(settings: Settings, tasks: Sequence[Task]) -> AsyncIterator[Services]:
     async with opened_store(settings) as (store, blobs), local_drafters(settings, tasks, store, blobs) as drafters:
-        yield Services(settings, router(settings, drafters), store, blobs)
+        yield Services(settings, router(settings, drafters, store), store, blobs)
 
 
 @asynccontextmanager
 async def _control(settings: Settings, tasks: Sequence[Task]) -> AsyncIterator[Services]:
     drafters: dict[Task, Drafter] = {task: RemoteDrafter(task, partial(serve.get_deployment_handle, task, task)) for task in tasks}
     async with opened_store(settings) as (store, blobs):
-        yield Services(settings, router(settings, drafters), store, blobs)
+        yield Services(settings, router(settings, drafters, store), store, blobs)

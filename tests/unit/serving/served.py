@@ -130,7 +130,7 @@ async def running(settings: Settings, wrap: Wrap = lambda drafter: drafter, **op
         tasks = [task for task in TASKS if task in settings.tasks]
         async with opened_store(settings) as (store, blobs), local_drafters(settings, tasks, store, blobs) as made:
             drafters.update(made)
-            yield Services(settings, wrap(router(settings, made)), store, blobs)
+            yield Services(settings, wrap(router(settings, made, store)), store, blobs)
 
     _starts.append(start)
     app = _application(settings.limits.body_bytes, **options)

@@ -30,7 +30,7 @@ class Told:
     async def draft(self, request: DraftRequest) -> DraftResult:
         return DraftResult(self._task, ())
 
-    async def models(self) -> list[ModelStatus]:
+    async def models(self, team: str = "default") -> list[ModelStatus]:
         if self._error:
             raise self._error
         return [ModelStatus(f"{self._task}-model", "v", self._task, "fake", (), "uncalibrated", None, "ready")]
