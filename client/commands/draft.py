@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from client.api import DEFAULT_URL, Client, DraftOptions
+from client.api import Client, DraftOptions
+from client.commands.options import DEFAULT_URL, Key, Url
 from client.commands.told import told
 from client.files import Task, find_media
 from client.output import Format, opened
@@ -60,7 +61,8 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
         str | None, typer.Option("--model", help="Model that drafts: name, name@alias or name@version. Default: the task's default model.")
     ] = None,
     project: Annotated[str | None, typer.Option("--project", help="Project that the drafts belong to.")] = None,
-    url: Annotated[str, typer.Option("--url", help="Address of the server.")] = DEFAULT_URL,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the drafts to this file. Default: standard output.")] = None,
     how: Annotated[
         Format | None,
@@ -83,7 +85,7 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
     written all the same.
     """
     chosen: Task | None = task.value if task else None
-    with told() as console, Client(url) as candor:
+    with told() as console, Client(url, key=key) as candor:
         found = find_media(paths)
         if not found.files:
             raise FileNotFoundError(f"there is nothing to draft under {', '.join(map(str, paths))}{_skipped(found.skipped)}")
