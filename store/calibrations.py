@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from candor.errors import NothingToRollBack, UnknownCalibration
-from store import dialects
+from store import audit, dialects
+from store.audit import Actor
 from store.store import Store
 from store.tables import calibration_events as events
 from store.tables import calibrations
@@ -65,10 +66,11 @@ class Calibrations:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def add(self, record: Mapping[str, Any], origin: str) -> StoredCalibration:
+    async def add(self, record: Mapping[str, Any], origin: str, actor: Actor | None = None) -> StoredCalibration:
         """Store a record, or return the one that is stored: the id is the hash of the content, so that the same record is one row.
 
-        `record` is what `CalibrationRecord.as_json` returns; its hash is the caller's to check.
+        `record` is what `CalibrationRecord.as_json` returns; its hash is the caller's to check. Where there is an actor, a new row is
+        told of in the audit log; likewise below.
         """
         values = {
             **{name: record[name] for name in ("id", "model_version", "task")},
@@ -78,7 +80,11 @@ class Calibrations:
         }
 
         async def work(connection: AsyncConnection) -> sa.Row[Any]:
-            await connection.execute(dialects.insert_ignoring(connection.dialect, calibrations).values(values))
+            new = (await connection.execute(dialects.insert_ignoring(connection.dialect, calibrations).values(values))).rowcount
+            if new and actor is not None:
+                await audit.record(
+                    connection, actor, "calibration.added", values["id"], {"model_version": values["model_version"], "origin": origin}
+                )
             return (await connection.execute(sa.select(calibrations).where(calibrations.c.id == values["id"]))).one()
 
         return StoredCalibration(**(await self._store.run(work))._mapping)
@@ -91,7 +97,7 @@ class Calibrations:
         """
         found = await self._store.read(sa.select(calibrations).where(calibrations.c.id == calibration_id))
         if not found:
-            raise UnknownCalibration(f"there is no calibration {calibration_id!r}; GET /v1/calibrations lists them")
+            raise unknown(calibration_id)
         return StoredCalibration(**found[0]._mapping)
 
     async def some(self, ids: Iterable[str]) -> dict[str, StoredCalibration]:
@@ -119,16 +125,33 @@ class Calibrations:
         return [StoredCalibration(**row._mapping) for row in await self._store.read(query)]
 
     async def record_event(
-        self, model_version: str, calibration: str | None, kind: EventKind, detail: Mapping[str, Any]
+        self, model_version: str, calibration: str | None, kind: EventKind, detail: Mapping[str, Any], actor: Actor | None = None
     ) -> CalibrationEvent:
         """Store that something was done; for `promoted`, the calibration is in force from now on."""
 
         async def work(connection: AsyncConnection) -> CalibrationEvent:
+            await _take_turns(connection, model_version)
+            if actor is not None:
+                await audit.record(connection, actor, f"calibration.{kind}", model_version, {"calibration": calibration, **detail})
             return await _append(connection, model_version, calibration, kind, detail)
 
         return await self._store.run(work)
 
-    async def roll_back(self, model_version: str, detail: Mapping[str, Any], *, from_calibration: str | None = None) -> CalibrationEvent:
+    async def raise_alarm(self, model_version: str, calibration: str, detail: Mapping[str, Any]) -> CalibrationEvent | None:
+        """Store that a calibration is doubted from now on; None where it is already, as when two processes look at the same outcomes."""
+
+        async def work(connection: AsyncConnection) -> CalibrationEvent | None:
+            await _take_turns(connection, model_version)
+            of_calibration = _of_version(model_version).where(events.c.calibration == calibration)
+            if doubted(_event(row) for row in await connection.execute(of_calibration)):
+                return None
+            return await _append(connection, model_version, calibration, "alarm", detail)
+
+        return await self._store.run(work)
+
+    async def roll_back(
+        self, model_version: str, detail: Mapping[str, Any], *, from_calibration: str | None = None, actor: Actor | None = None
+    ) -> CalibrationEvent:
         """Take the newest promotion of a version away; the event's calibration is the one in force before it.
 
         Where `from_calibration` is given and another one is in force by now, nothing is done: a second caller for the same reason
@@ -139,7 +162,7 @@ class Calibrations:
         """
 
         async def work(connection: AsyncConnection) -> CalibrationEvent:
-            await connection.execute(_of_version(model_version).with_for_update())  # who comes meanwhile waits, and then sees this one
+            await _take_turns(connection, model_version)
             stack = promotions([_event(row) for row in await connection.execute(_of_version(model_version))])
             if not stack:
                 raise NothingToRollBack(
@@ -148,6 +171,9 @@ class Calibrations:
             if from_calibration not in (None, stack[-1]):
                 raise NothingToRollBack(f"{from_calibration} is not in force for {model_version}: {stack[-1]} is")
             before = stack[-2] if len(stack) > 1 else None
+            if actor is not None:
+                detailed = {"from": stack[-1], "calibration": before, **detail}
+                await audit.record(connection, actor, "calibration.rolled_back", model_version, detailed)
             return await _append(connection, model_version, before, "rolled_back", {"from": stack[-1], **detail})
 
         return await self._store.run(work)
@@ -168,6 +194,11 @@ class Calibrations:
         return Standing(chosen, alarms)
 
 
+def unknown(calibration_id: str) -> UnknownCalibration:
+    """Return the error of a calibration that is not there, or not for whoever asks: the two look alike."""
+    return UnknownCalibration(f"there is no calibration {calibration_id!r}; GET /v1/calibrations lists them")
+
+
 def promotions(history: Sequence[CalibrationEvent]) -> list[str]:
     """Return the promoted calibrations of one version that were not rolled back, the newest last, from its events in order."""
     stack: list[str] = []
@@ -178,6 +209,12 @@ def promotions(history: Sequence[CalibrationEvent]) -> list[str]:
         elif event.kind == "rolled_back" and stack:
             stack.pop()
     return stack
+
+
+def doubted(history: Iterable[CalibrationEvent]) -> bool:
+    """Say whether an alarm is open, from the events of one calibration in order."""
+    kinds = [event.kind for event in history if event.kind != "rolled_back"]
+    return kinds[-1:] == ["alarm"]
 
 
 def _standing_query() -> sa.Select[Any]:
@@ -208,6 +245,10 @@ def _of_version(model_version: str) -> sa.Select[Any]:
 
 def _event(row: sa.Row[Any]) -> CalibrationEvent:
     return CalibrationEvent(**row._mapping)
+
+
+async def _take_turns(connection: AsyncConnection, model_version: str) -> None:
+    await dialects.take_turns(connection, f"calibrations of {model_version}")
 
 
 async def _append(

@@ -1,4 +1,4 @@
-"""All that differs between SQLite and PostgreSQL: connections, locks, triggers, and INSERT that ignores what is there."""
+"""All that differs between SQLite and PostgreSQL: connections, locks, triggers, errors, and INSERT that ignores what is there."""
 
 from __future__ import annotations
 
@@ -12,33 +12,63 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from candor.errors import InvalidRequest, StorageUnavailable
 
 Synchronous: TypeAlias = Literal["full", "normal"]
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another process's transaction
+_CONNECT_SECONDS = 10.0
+_STATEMENT_SECONDS = 60.0  # PostgreSQL ends a longer one, and we stop waiting for a server that says nothing
+_POOL = 5  # connections of one process that stay open; at most twice as many are open at once
 _MIGRATION_LOCK = 0x63616E646F72  # "candor": the key of PostgreSQL's advisory lock
 
 # NaN has no place in JSON, and PostgreSQL refuses it: refuse it everywhere.
 _to_json = partial(json.dumps, allow_nan=False, separators=(",", ":"))
 
 
-def make_engine(url: str, synchronous: Synchronous = "full") -> AsyncEngine:
+def make_engine(url: str, synchronous: Synchronous = "full", *, patient: bool = False) -> AsyncEngine:
     """Return an engine. For SQLite: transactions begin where SQLAlchemy says so, and at once with the write lock where they write.
+
+    `patient`: statements may take as long as they need, as migrations do. `pool_size` in a URL's query is how many connections to
+    PostgreSQL stay open.
 
     Raises:
         InvalidRequest: no SQLAlchemy URL, or one of a database that has no place to stay.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, json_serializer=_to_json, pool_pre_ping=True)
+        return _make_postgresql(parsed, patient)
     # isolation_level None: the driver begins nothing on its own, so that DDL is in transactions too
     engine = create_async_engine(parsed, json_serializer=_to_json, connect_args={"isolation_level": None, "timeout": BUSY_SECONDS})
     sa.event.listen(engine.sync_engine, "connect", partial(_set_up_sqlite, synchronous))
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_postgresql(url: sa.URL, patient: bool) -> AsyncEngine:
+    """Return an engine that asks each connection before its use whether it still works, and that waits for nothing for ever."""
+    size = str(url.query.get("pool_size", _POOL))
+    if not size.isdecimal() or int(size) < 1:
+        raise InvalidRequest(f"pool_size in storage.database_url is a number of connections, at least 1, not {size!r}")
+    milliseconds = {"lock_timeout": BUSY_SECONDS, "idle_in_transaction_session_timeout": 2 * _STATEMENT_SECONDS}
+    if not patient:
+        milliseconds["statement_timeout"] = _STATEMENT_SECONDS
+    session = {name: f"{seconds * 1000:.0f}" for name, seconds in milliseconds.items()}
+    return create_async_engine(
+        url.difference_update_query(["pool_size"]),
+        json_serializer=_to_json,
+        pool_pre_ping=True,
+        pool_size=int(size),
+        max_overflow=int(size),
+        pool_timeout=BUSY_SECONDS,
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            "command_timeout": None if patient else _STATEMENT_SECONDS + 5,
+            "server_settings": {"application_name": "candor", "jit": "off", **session},
+        },
+    )
 
 
 def for_writing(engine: AsyncEngine) -> AsyncEngine:
@@ -101,6 +131,44 @@ def lock_schema(connection: sa.Connection) -> None:
     """Wait, in PostgreSQL, for another process's migration; the lock ends with the transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+
+
+async def take_turns(connection: AsyncConnection, name: str) -> None:
+    """Let transactions that name the same thing follow one another: what one reads, no other changes before it ends.
+
+    SQLite's write lock does so anyway. Reads that come after this see what the transaction before has committed.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
+def is_refusal(error: Exception) -> bool:
+    """Say whether the database refused as such (locked, full, read-only, gone), so that asking at once for something else is vain."""
+    if isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError | OSError):
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    # connection exception, insufficient resources, operator intervention, system error, lock not available, read-only transaction
+    return error.connection_invalidated or _sqlstate(error).startswith(("08", "53", "57", "58", "55P03", "25006"))
+
+
+def is_collision(error: Exception) -> bool:
+    """Say whether PostgreSQL undid a transaction for the sake of another one (a deadlock), so that it may well go the next time."""
+    return isinstance(error, sa.exc.DBAPIError) and _sqlstate(error) in ("40001", "40P01")
+
+
+def is_bad_text(error: BaseException | None) -> bool:
+    """Say whether a text can't be stored: it holds half a character, or in PostgreSQL U+0000."""
+    while error is not None:
+        state = _sqlstate(error) if isinstance(error, sa.exc.DBAPIError) else ""
+        if isinstance(error, UnicodeEncodeError | sa.exc.DataError) or state in ("22021", "22P05"):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _sqlstate(error: sa.exc.DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")
 
 
 def insert_ignoring(dialect: sa.Dialect, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

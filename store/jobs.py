@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from candor.errors import UnknownJob
 from candor.ids import new_id
+from store import dialects
 from store.store import Store
 from store.tables import jobs
 
@@ -86,7 +88,14 @@ class Jobs:
         others = jobs.alias("others")
         other = sa.select(others.c.id).where(others.c.state == "running", others.c.kind == jobs.c.kind).correlate(jobs).exists()
         values = {"state": "running", "started_at": now, "heartbeat_at": now, "step": "starting"}
-        return bool(await self._store.execute(sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued", ~other).values(values)))
+
+        async def work(connection: AsyncConnection) -> bool:
+            await dialects.take_turns(connection, "jobs")
+            changed = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == "queued", ~other).values(values)
+            result: sa.CursorResult[Any] = await connection.execute(changed)
+            return bool(result.rowcount)
+
+        return await self._store.run(work)
 
     async def beat(self, job_id: str, progress: float, step: str) -> bool:
         """Say that a running job lives, and how far it is; False where it runs no more: it was cancelled, or given up for dead."""

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from candor.drafts import Draft, Timings
 from candor.ids import new_id
 from candor.predictions import Task
+from store import dialects
 from store.store import Store
 from store.tables import drafts, outcomes
 
@@ -86,6 +87,7 @@ class Outcomes:
         """
 
         async def work(connection: AsyncConnection) -> list[Added]:
+            await dialects.take_turns(connection, "outcomes")  # else two processes that are told of one event both store it
             known = await _known(connection, sorted({one.draft for group in groups for one in group}))
             answers: list[Added] = []
             rows: list[dict[str, Any]] = []

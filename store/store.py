@@ -208,9 +208,9 @@ def _refusals(already: str = "the row is stored already") -> Iterator[None]:
         yield
     except sa.exc.IntegrityError as error:
         raise Conflict(already) from error
-    except (UnicodeEncodeError, sa.exc.DataError) as error:  # a lone surrogate; in PostgreSQL also U+0000
-        raise InvalidRequest("a text holds a character that can't be stored") from error
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
+    except (UnicodeEncodeError, sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:
+        if dialects.is_bad_text(error):
+            raise InvalidRequest("a text holds a character that can't be stored") from error
         raise StorageUnavailable(f"the database refused: {_reason(error)}", retry_after=1.0) from error
 
 
@@ -257,7 +257,9 @@ async def _claim(connection: AsyncConnection, key: str, fingerprint: str, now: d
     insert = dialects.insert_ignoring(connection.dialect, idempotency).values(key=key, **ours)
     if (await connection.execute(insert)).rowcount:
         return None
-    earlier = (await connection.execute(sa.select(idempotency).where(idempotency.c.key == key).with_for_update())).one()
+    found = await connection.execute(sa.select(idempotency).where(idempotency.c.key == key).with_for_update())
+    if (earlier := found.one_or_none()) is None:  # released meanwhile, by a process that had it when we tried to insert
+        return await _claim(connection, key, fingerprint, now, abandoned_after)
     abandoned = earlier.status is None and now - earlier.claimed_at >= timedelta(seconds=abandoned_after)
     if abandoned and earlier.fingerprint == fingerprint:
         await connection.execute(sa.update(idempotency).where(idempotency.c.key == key).values(ours))

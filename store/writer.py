@@ -18,6 +18,7 @@ from candor.errors import StorageUnavailable
 from store import dialects
 
 T = TypeVar("T")
+_TURNS = 5  # that a write takes when it collides with another process's
 Work = Callable[[AsyncConnection], Awaitable[T]]
 Row = dict[str, Any]
 
@@ -75,17 +76,19 @@ class Writer:
             if group:
                 await self._write(group)
 
-    async def _write(self, group: list[_Write]) -> None:
+    async def _write(self, group: list[_Write], turn: int = 1) -> None:
         try:
             results = await self._commit(group)
         except Exception as error:  # noqa: BLE001 - each caller gets it
-            if len(group) > 1 and not _is_storage(error):
+            if len(group) > 1 and not dialects.is_refusal(error):
                 for write in group:  # one of them is at fault: find out which
                     await self._write([write])
-                return
-            for write in group:
-                if not write.done.done():
-                    write.done.set_exception(error)
+            elif dialects.is_collision(error) and turn < _TURNS:
+                await self._write(group, turn + 1)
+            else:
+                for write in group:
+                    if not write.done.done():
+                        write.done.set_exception(error)
             return
         for write, result in zip(group, results, strict=True):
             if not write.done.done():
@@ -99,8 +102,3 @@ class Writer:
             results = [None if write.work is None else await write.work(connection) for write in group]
         self.transactions += 1
         return results
-
-
-def _is_storage(error: Exception) -> bool:
-    """Whether the database refused as such (locked, full, read-only, gone), so that asking it once more for each caller is vain."""
-    return isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError | OSError)

@@ -28,8 +28,8 @@ _log = structlog.get_logger(__name__)
 async def watch(store: Store, model_version: str, calibration: str) -> Monitor | None:
     """Look at all outcomes of one calibration, and raise the alarm where they show that it is off. None where one is open already.
 
-    After an alarm was cleared, or the calibration promoted once more, only later outcomes count. Calls for one calibration must not
-    overlap.
+    After an alarm was cleared, or the calibration promoted once more, only later outcomes count. Several processes may look at once;
+    one of them raises the alarm.
 
     Raises:
         StorageUnavailable: the database refused; the next call makes up for it.
@@ -42,8 +42,8 @@ async def watch(store: Store, model_version: str, calibration: str) -> Monitor |
     monitor = await asyncio.to_thread(watched, rows)
     if monitor.alarms:
         detail = told(monitor)
-        await calibrations.record_event(model_version, calibration, "alarm", detail)
-        _log.error("calibration_alarm", model_version=model_version, calibration=calibration, **detail)
+        if await calibrations.raise_alarm(model_version, calibration, detail) is not None:  # else another process has
+            _log.error("calibration_alarm", model_version=model_version, calibration=calibration, **detail)
     return monitor
 
 

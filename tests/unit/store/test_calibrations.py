@@ -163,3 +163,16 @@ async def test_nothing_is_changed_or_deleted(kept: Calibrations, store: Store, t
     assert "append-only" in str(raised.value.__cause__)
     assert [event.kind for event in await kept.events(VERSION)] == ["promoted"]
     assert len(await kept.newest()) == 1
+
+
+async def test_an_alarm_is_raised_once_until_it_ends(kept: Calibrations) -> None:
+    raised = await asyncio.gather(*(kept.raise_alarm(VERSION, "cal_a", {"reason": "off"}) for _ in range(3)))
+    assert [event is not None for event in raised] == [True, False, False]
+    assert await kept.raise_alarm(VERSION, "cal_b", {}) is not None  # another calibration's
+    await done(kept, "promoted b", "promoted a", "rolled_back")  # a promotion ends it; a rollback to it does not
+    assert (await kept.standing()).alarms == {}
+    assert await kept.raise_alarm(VERSION, "cal_b", {}) is not None
+    await done(kept, "promoted a", "rolled_back")
+    assert await kept.raise_alarm(VERSION, "cal_b", {}) is None
+    await done(kept, "cleared b")
+    assert await kept.raise_alarm(VERSION, "cal_b", {}) is not None

@@ -99,10 +99,16 @@ async def test_a_stored_id_is_a_conflict_and_stores_nothing(store: Store) -> Non
         await store.get(second.id)
 
 
-@pytest.mark.parametrize(
-    "verb", ["UPDATE drafts SET confidence = 0.99", "DELETE FROM drafts", "INSERT OR REPLACE INTO drafts SELECT * FROM drafts"]
-)
+@pytest.mark.parametrize("verb", ["UPDATE drafts SET confidence = 0.99", "DELETE FROM drafts"])
 async def test_drafts_are_append_only(store: Store, url: str, verb: str) -> None:
+    await refused(store, url, verb)
+
+
+async def test_drafts_are_not_replaced_either(store: Store, url: str) -> None:
+    await refused(store, url, "INSERT OR REPLACE INTO drafts SELECT * FROM drafts")
+
+
+async def refused(store: Store, url: str, verb: str) -> None:
     stored = draft()
     await store.save([stored])
     engine = dialects.for_writing(dialects.make_engine(url))
@@ -224,10 +230,15 @@ async def test_a_write_says_how_many_rows_it_touched(store: Store) -> None:
     assert [row.status for row in await store.read(sa.text("SELECT status FROM idempotency WHERE key = :key"), {"key": "a"})] == [200]
 
 
-async def test_ping(store: Store, tmp_path: Path) -> None:
-    await store.ping()
+async def test_a_database_without_tables_is_storage(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="no such table"):
         await open_store(f"sqlite+aiosqlite:///{tmp_path}/empty.db", migrate=False)
+
+
+@pytest.mark.parametrize("size", ["0", "many"])
+def test_a_pool_is_of_some_connections(size: str) -> None:
+    with pytest.raises(InvalidRequest, match="pool_size"):
+        dialects.make_engine(f"postgresql+asyncpg://db/candor?pool_size={size}")
 
 
 @pytest.mark.parametrize("wrong", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "var/candor.db"])

@@ -1,0 +1,1 @@
+from tests.unit.store.test_blobs import *  # noqa: F403

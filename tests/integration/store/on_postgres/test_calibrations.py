@@ -1,0 +1,1 @@
+from tests.unit.store.test_calibrations import *  # noqa: F403

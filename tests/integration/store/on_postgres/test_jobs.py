@@ -1,0 +1,1 @@
+from tests.unit.store.test_jobs import *  # noqa: F403

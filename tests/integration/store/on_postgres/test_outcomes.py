@@ -1,0 +1,1 @@
+from tests.unit.store.test_outcomes import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.unit.store.test_projects import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.unit.store.test_registry import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.unit.store.test_schema import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.unit.store.test_store import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.unit.store.test_uploads import *  # noqa: F403
