@@ -8,6 +8,7 @@ from typing import Any
 
 from candor.errors import InvalidRequest
 
+_WAYS = "`coco80`, `imagenet1k`, a file with one label a line, or a list"
 COCO = tuple(
     """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,bench,bird,cat,dog,
     horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,
@@ -23,28 +24,38 @@ def labels_of(option: Any, classes: int | None, named: tuple[str, ...] = ()) -> 
     """Return the labels of a model of so many classes.
 
     Args:
-        option: `coco`, `imagenet1k`, the path of a text file with one label a line, a list, or None for those that the model names.
+        option: `coco80` (also `coco`), `imagenet1k`, the path of a text file with one label a line, a list, or None or `from-model`
+            for those that the model names.
         classes: how many figures the model gives; None where it does not say.
         named: labels that the model's own file carries.
 
     Raises:
         InvalidRequest: there are none, or not as many as the model has classes, or two are the same.
     """
-    labels = named if option is None else _read(option)
+    labels = known_labels(option, named)
     if not labels:
-        raise InvalidRequest(
-            "the model's file names no labels: set options.labels to `coco`, `imagenet1k`, a file with one label a line, or a list"
-        )
+        raise InvalidRequest(f"the model's file names no labels: set options.labels to {_WAYS}")
     if classes is not None and len(labels) != classes:
-        raise InvalidRequest(f"the model has {classes} classes and options.labels gives {len(labels)}")
+        raise InvalidRequest(
+            f"the model has {classes} classes and {'its file' if labels is named else 'options.labels'} gives {len(labels)}"
+        )
     if len(set(labels)) != len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         raise InvalidRequest(f"labels must be distinct; given more than once: {', '.join(twice[:5])}")
     return labels
 
 
+def known_labels(option: Any, named: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the labels that an option stands for, before the model is known; none where they are to come from it and it names none.
+
+    Raises:
+        InvalidRequest: the option is no label set.
+    """
+    return named if option is None or option == "from-model" else _read(option)
+
+
 def _read(option: Any) -> tuple[str, ...]:
-    if option == "coco":
+    if option in ("coco", "coco80"):
         return tuple(name.strip() for name in COCO)
     if option == "imagenet1k":
         from models.families._efficientnet_lite0 import labels  # noqa: PLC0415 - imports timm, which has the names
@@ -55,7 +66,7 @@ def _read(option: Any) -> tuple[str, ...]:
             lines = Path(option).expanduser().read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRequest(
-                f"options.labels {option!r} is neither a known label set (`coco`, `imagenet1k`) nor a readable text file: {error}"
+                f"options.labels {option!r} is neither a known label set (`coco80`, `imagenet1k`) nor a readable text file: {error}"
             ) from error
         return tuple(line.strip() for line in lines if line.strip())
     if isinstance(option, list | tuple) and all(isinstance(label, str) for label in option):

@@ -5,29 +5,34 @@ from __future__ import annotations
 import ast
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted, Device
-from models.families._image_labels import labels_of
-from models.families._onnx_heads import CLASSIFIERS, DETECTORS, grid
+from models.families._image_labels import known_labels, labels_of
+from models.families._onnx_check import check
+from models.families._onnx_heads import DETECTORS, SUPPRESSED
+from models.families._onnx_outputs import Meaning, Probe, meaning
 from models.families._onnx_run import Session
 
 WEIGHTS = "model.onnx"
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _INPUT = ("size", "layout", "channels", "scale", "mean", "std", "crop_pct", "crop_mode", "interpolation")
-_OUTPUT = ("score_floor", "nms_iou", "max_boxes")
+_POST = ("score_floor", "nms_iou", "max_boxes")
+_OUTPUT = ("head", "activation", "name", "logits", "boxes", "normalised", *_POST)
+_MOST_SIDE = 4096
 
 
 def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
     """Copy an ONNX file into `folder` and describe it. Options, each with a default or read off the file where it can be:
 
-    - `head`: `ultralytics`, `ultralytics-end2end` or `yolox` (detection), `logits` or `probabilities` (classification).
-    - `labels`: `coco`, `imagenet1k`, a text file or a list.
+    - `head`, `activation`, `name`, `logits`, `boxes`, `normalised`: what the outputs mean, as the family `onnx` documents it.
+    - `labels`: `coco80`, `imagenet1k`, a text file or a list.
     - `display_threshold`, and the keys of `manifest.input` and `manifest.output` that the family `onnx` documents.
 
     Raises:
@@ -35,7 +40,7 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
         UnsafeArtifact: it is no plain ONNX file.
         InvalidRequest: an option is wrong, or is needed.
     """
-    if unknown := sorted(set(options) - {"head", "labels", "display_threshold", *_INPUT, *_OUTPUT}):
+    if unknown := sorted(set(options) - {"labels", "display_threshold", *_INPUT, *_OUTPUT}):
         raise InvalidRequest(f"unknown options {', '.join(unknown)} of the family onnx")
     path = Path(source).expanduser()
     if not path.is_file():
@@ -44,51 +49,58 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
     shutil.copyfile(path, folder / WEIGHTS)
     session = Session(folder / WEIGHTS, Device(threads=1))
     size = _size(session, options)
-    rows = session.run([np.random.default_rng(0).random((size[1], size[0], 3), dtype=np.float32)])
-    head = _head(rows, size, session.metadata, options)
+    named = _names(session.metadata)
+    labels = known_labels(options.get("labels"), named)
+    rows = _run(session, size, 1)
+    found = meaning(Probe(rows, size, len(labels) if labels else None, session.metadata, options))
     return Adopted(
-        labels=labels_of(options.get("labels"), _classes(head, rows), _names(session.metadata)),
-        input={"size": list(size), **_defaults(head), **{key: options[key] for key in _INPUT if key in options and key != "size"}},
-        output={"head": head, **_post(head), **{key: options[key] for key in _OUTPUT if key in options}},
-        display_threshold=options.get("display_threshold", 0.25 if head in DETECTORS else None),
+        labels=labels_of(options.get("labels"), found.classes, named),
+        input={"size": list(size), **_described(found, session, size, options)},
+        output={
+            **{"head": found.head, "outputs": list(found.outputs), "scores": found.scores},
+            **_post(found),
+            **{key: options[key] for key in _POST if key in options and found.head in DETECTORS},
+        },
+        display_threshold=options.get("display_threshold", 0.25 if found.head in DETECTORS else None),
         licence=session.metadata.get("license", "unknown"),
     )
 
 
-def check(path: Path) -> None:
-    """Refuse what is no plain ONNX file, or keeps tensors in other files.
+def _run(session: Session, size: tuple[int, int], count: int) -> dict[str, NDArray[np.float32]]:
+    """Run some pictures of noise.
 
     Raises:
-        UnsafeArtifact: so it is.
+        UnsafeArtifact: the network can't be run on images of this size.
     """
-    import onnx  # noqa: PLC0415 - seconds to import, and only taking a model in needs it
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # noqa: PLC0415
-
+    noise = np.random.default_rng(0).integers(0, 256, (count, size[1], size[0], 3)).astype(np.float32)
+    images = list(noise if session.whole_pixels else noise / 255)
     try:
-        model = onnx.load(str(path), load_external_data=False)
-        for tensor in _tensors(model.graph):
-            if onnx.external_data_helper.uses_external_data(tensor):
-                raise UnsafeArtifact(
-                    f"{path.name} keeps the tensor {tensor.name!r} in another file: save the model as one file "
-                    "(onnx.save(model, path, save_as_external_data=False))"
-                )
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise UnsafeArtifact(f"{path.name} is no valid ONNX file: {' '.join(str(error).split())[:300]}") from error
+        return dict(zip(session.outputs, session.run(images, list(session.outputs)), strict=True))
+    except Exception as error:  # onnxruntime's exceptions share no other base
+        reason = " ".join(str(error).split())[:300]
+        raise UnsafeArtifact(f"the network can't be run on {count} images of {size[0]} x {size[1]}: {reason}") from error
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Every tensor of a graph and of the graphs inside it."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _tensors(inner)
+def _described(found: Meaning, session: Session, size: tuple[int, int], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`manifest.input` without the size."""
+    given = {key: options[key] for key in _INPUT if key in options and key != "size"}
+    described = {**_defaults(found.head, session), **given}
+    if session.whole_pixels and (scaled := sorted(given.keys() & {"scale", "mean", "std"})):
+        raise InvalidRequest(f"the network takes whole pixels and scales them itself: leave out {', '.join(scaled)}")
+    wanted = ("letterbox", "letterbox-corner") if found.head in DETECTORS else ("crop",)
+    if described["layout"] not in wanted:
+        raise InvalidRequest(f"options.layout {described['layout']!r} is not for the head {found.head}: {' or '.join(wanted)}")
+    if session.batch is None and not _any_batch(session, size):
+        described["batch"] = 1
+    return described
+
+
+def _any_batch(session: Session, size: tuple[int, int]) -> bool:
+    """Whether the network takes more than one image at once, as it says: some are exported with the one of their example built in."""
+    try:
+        return all(len(row) == 2 for row in _run(session, size, 2).values())
+    except (UnsafeArtifact, ValueError):
+        return False
 
 
 def _size(session: Session, options: Mapping[str, Any]) -> tuple[int, int]:
@@ -97,40 +109,17 @@ def _size(session: Session, options: Mapping[str, Any]) -> tuple[int, int]:
     if session.size is not None:
         if given is not None and tuple(given) != session.size:
             raise InvalidRequest(f"options.size is {given} and the file takes only {list(session.size)}")
-        return session.size
+        given = session.size
     if given is None and "imgsz" in session.metadata:
-        given = list(reversed(json.loads(session.metadata["imgsz"])))  # height, width
+        try:
+            given = list(reversed(json.loads(session.metadata["imgsz"])))  # height, width
+        except (ValueError, TypeError):
+            given = None
     if given is None:
         raise InvalidRequest("the file takes images of any size: set options.size to [width, height]")
+    if len(given) != 2 or not all(isinstance(side, int) and 0 < side <= _MOST_SIDE for side in given):
+        raise InvalidRequest(f"the network's input is [width, height] of 1 to {_MOST_SIDE} pixels each, not {list(given)[:4]}")
     return int(given[0]), int(given[1])
-
-
-def _head(rows: Any, size: tuple[int, int], metadata: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """Tell what the output means, from its shape and what Ultralytics writes into its files."""
-    known = (*DETECTORS, *CLASSIFIERS)
-    given = options.get("head")
-    if given is not None and given not in known:
-        raise InvalidRequest(f"options.head {given!r} is not known: one of {', '.join(known)}")
-    head: str | None = given or _guess(rows, size, metadata)
-    if head is None:
-        raise InvalidRequest(
-            f"what the output of shape {list(rows.shape)} means can't be told: set options.head to one of {', '.join(known)}"
-        )
-    if rows.ndim != (3 if head in DETECTORS else 2):
-        raise InvalidRequest(f"the output has the shape {list(rows.shape)}, which is not that of the head {head}")
-    return head
-
-
-def _guess(rows: Any, size: tuple[int, int], metadata: Mapping[str, str]) -> str | None:
-    if rows.ndim == 2:
-        return "probabilities" if rows.min() >= 0 and np.allclose(rows.sum(1), 1, atol=1e-3) else "logits"
-    if rows.ndim != 3 or metadata.get("task", "detect") != "detect":
-        return None
-    if rows.shape[2] == 6 and "names" in metadata:
-        return "ultralytics-end2end"
-    if rows.shape[1] == len(grid(size)[0]) and rows.shape[2] > 5:
-        return "yolox"
-    return "ultralytics" if 4 < rows.shape[1] < rows.shape[2] else None
 
 
 def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -138,26 +127,24 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     try:
         names = ast.literal_eval(metadata.get("names", "{}"))
         return tuple(str(names[key]) for key in sorted(names))
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError):
         return ()
 
 
-def _classes(head: str, rows: Any) -> int | None:
-    """How many classes the output tells apart; the end-to-end one does not say."""
-    counts: dict[str, int | None] = {"ultralytics": rows.shape[1] - 4, "yolox": rows.shape[-1] - 5, "ultralytics-end2end": None}
-    return counts[head] if head in counts else int(rows.shape[-1])
-
-
-def _defaults(head: str) -> dict[str, Any]:
-    if head == "yolox":
-        return {"layout": "letterbox-corner", "channels": "bgr", "scale": 1.0}
+def _defaults(head: str, session: Session) -> dict[str, Any]:
+    scale = {"scale": 1.0} if session.whole_pixels else {"scale": 255.0}
     if head in DETECTORS:
-        return {"layout": "letterbox", "channels": "rgb", "scale": 255.0}
-    crop = {"layout": "crop", "crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic"}
-    return {**crop, "channels": "rgb", "scale": 255.0, **_IMAGENET}
+        if head == "yolox":
+            return {"layout": "letterbox-corner", "channels": "bgr", "scale": 1.0}
+        return {"layout": "letterbox", "channels": "rgb", **scale}
+    if session.metadata.get("task") == "classify" and session.metadata.get("author") == "Ultralytics":
+        return {"layout": "crop", "crop_pct": 1.0, "crop_mode": "center", "interpolation": "bilinear", "channels": "rgb", **scale}
+    crop = {"layout": "crop", "crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic", "channels": "rgb", **scale}
+    return crop if session.whole_pixels else {**crop, **_IMAGENET}
 
 
-def _post(head: str) -> dict[str, Any]:
-    if head not in DETECTORS:
+def _post(found: Meaning) -> dict[str, Any]:
+    if found.head not in DETECTORS:
         return {}
-    return {"score_floor": 0.01, "nms_iou": None if head == "ultralytics-end2end" else 0.6, "max_boxes": 300}
+    how = {"activation": found.activation, "normalised": found.normalised}
+    return {**how, "score_floor": 0.01, "nms_iou": None if found.head in SUPPRESSED else 0.6, "max_boxes": 300}

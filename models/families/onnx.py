@@ -6,16 +6,21 @@
     channels: `rgb` or `bgr`.
     scale, mean, std: the network sees (pixel / scale - mean) / std; mean and std may be left out.
     crop_pct, crop_mode, interpolation: of `crop`, as in timm.
+    batch: the one size of batches that the network runs, where its input claims any.
 `manifest.output`:
-    head: `ultralytics`, `ultralytics-end2end` or `yolox`; `logits` or `probabilities`.
+    head: `ultralytics`, `ultralytics-transposed`, `ultralytics-end2end`, `yolox`, `yolov5` or `detr`; `logits` or `probabilities`.
+    outputs: names of the outputs that the head takes, in its order; the first where left out.
+    activation: what makes class figures probabilities, `none` (the file has done it), `sigmoid`, or for `detr` also `softmax`.
+    normalised: whether boxes are in shares of the input's sides.
+    scores: `logits` where log-odds are exact, `probabilities` where they are made from a sigmoid or softmax in the file: such figures
+        are rounded to single precision, which bounds their log-odds.
     score_floor, nms_iou, max_boxes: detection, as in the family `ultralytics`.
-
-A file that holds a sigmoid or a softmax gives probabilities rounded to single precision; their log-odds are bounded by that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +30,8 @@ from numpy.typing import NDArray
 from candor.errors import Internal, ModelUnavailable, UnsafeArtifact, WrongTask
 from candor.families import Adopted, Device, MediaLimits, PreparedItem
 from candor.manifest import Manifest
-from candor.predictions import Classification, Prediction, Task
-from models.families._image_boxes import Head, detections
+from candor.predictions import Classification, Floats, Prediction, Task
+from models.families._image_boxes import Candidates, Head, detections
 from models.families._image_crop import crop
 from models.families._image_letterbox import Letterbox
 from models.families._onnx_heads import CLASSIFIERS, DETECTORS
@@ -57,7 +62,10 @@ class _OnnxModel:
         self._mean = np.array(described.get("mean", [0, 0, 0]), np.float32)
         self._std = np.array(described.get("std", [1, 1, 1]), np.float32)
         self._bytes = (artifact / WEIGHTS).stat().st_size
-        self._session: Session | None = Session(artifact / WEIGHTS, device)
+        self._outputs: list[str] | None = manifest.output.get("outputs")
+        self._session: Session | None = Session(artifact / WEIGHTS, device, described.get("batch"))
+        if missing := set(self._outputs or ()) - set(self._session.outputs):
+            raise UnsafeArtifact(f"{WEIGHTS} has no output {', '.join(sorted(missing))}, which its manifest names")
 
     def warmup(self) -> None:
         """Run one gray image."""
@@ -75,10 +83,11 @@ class _OnnxModel:
         """Let go of the session."""
         self._session = None
 
-    def _rows(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _rows(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], ...]]:
+        """Return for each image its outputs."""
         if self._session is None:
             raise ModelUnavailable("the model was closed")
-        return self._session.run([self._scaled(image) for image in images])
+        return list(zip(*self._session.run([self._scaled(image) for image in images], self._outputs), strict=True))
 
     def _scaled(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = image[..., ::-1] if self._flip else image
@@ -91,6 +100,9 @@ class OnnxDetector(_OnnxModel):
     def __init__(self, manifest: Manifest, artifact: Path, device: Device) -> None:
         super().__init__(manifest, artifact, device)
         self._decode = DETECTORS[self._head]
+        self._activation = manifest.output.get("activation", "none")
+        self._unit = np.array([*self._size] * 2, np.float64) if manifest.output.get("normalised") else None
+        self._classes = len(manifest.labels)
         self._post = Head.of(manifest.output)
         self._center = self._described.get("layout", "letterbox") == "letterbox"
 
@@ -102,8 +114,15 @@ class OnnxDetector(_OnnxModel):
 
     def infer(self, units: Sequence[Any]) -> list[Any]:
         """Run one batch and choose the candidates of each image."""
-        rows = self._rows(units)
-        return [self._decode(row, self._size, self._post.score_floor) if np.isfinite(row).all() else _not_finite() for row in rows]
+        return [self._candidates(rows) if _finite(rows) else _not_finite() for rows in self._rows(units)]
+
+    def _candidates(self, rows: tuple[NDArray[np.float32], ...]) -> Candidates | Internal:
+        found = self._decode(*rows, self._size, self._post.score_floor, self._activation)
+        if len(found.class_index) and not 0 <= found.class_index.min() <= found.class_index.max() < self._classes:
+            return Internal(
+                f"the model names a class beyond its {self._classes} labels: its labels or its head are not what its manifest says"
+            )
+        return found if self._unit is None else replace(found, xyxy=found.xyxy * self._unit)
 
     def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
         """Suppress duplicates and go back to the image's own pixels."""
@@ -122,14 +141,19 @@ class OnnxClassifier(_OnnxModel):
 
     def infer(self, units: Sequence[Any]) -> list[Any]:
         """Run one batch; the result of an image is its logits (k,) in double precision."""
-        rows = self._rows(units).astype(np.float64)
-        if self._head == "probabilities":
-            rows = np.log(np.maximum(rows, _TINIEST))
-        return [row if np.isfinite(row).all() else _not_finite() for row in rows]
+        return [self._logits(rows[0]) if _finite(rows) else _not_finite() for rows in self._rows(units)]
+
+    def _logits(self, row: NDArray[np.float32]) -> Floats:
+        figures = row.reshape(-1).astype(np.float64)
+        return np.asarray(np.log(np.maximum(figures, _TINIEST))) if self._head == "probabilities" else figures
 
     def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
         """Return the logits."""
         return Classification(item.context, results[0], reconstructed=self._head == "probabilities")
+
+
+def _finite(rows: tuple[NDArray[np.float32], ...]) -> bool:
+    return all(np.isfinite(row).all() for row in rows)
 
 
 def _not_finite() -> Internal:

@@ -50,7 +50,7 @@ def test_the_exported_classifier_agrees_with_the_built_in_one(loaded: Loader, pi
     source = exported_classifier(loaded("efficientnet-lite0"), tmp_path / "lite0.onnx", softmax=head == "probabilities")
     options = {"labels": "imagenet1k", "mean": [0.5] * 3, "std": [0.5] * 3}
     adopted, manifest = taken_in(source, tmp_path / "artifact", options, "classification")
-    assert adopted.output == {"head": head}
+    assert adopted.output == {"head": head, "outputs": ["output"], "scores": head}
     model = OnnxFamily().load(manifest, tmp_path / "artifact", Device(threads=1))
     theirs = predict(loaded("efficientnet-lite0"), pictures[:3], batch=3)
     for one, other in zip(predict(model, pictures[:3], batch=3), theirs, strict=True):
@@ -65,8 +65,9 @@ def test_the_exported_classifier_agrees_with_the_built_in_one(loaded: Loader, pi
 
 def test_yolox_finds_what_is_there(pictures: list[bytes], tmp_path: Path) -> None:
     source = shared_data("models", "yolox_nano.onnx")
-    adopted, manifest = taken_in(source, tmp_path / "artifact", {"labels": "coco"})
+    adopted, manifest = taken_in(source, tmp_path / "artifact", {"labels": "coco80"})
     assert (adopted.output["head"], adopted.input["channels"], adopted.input["layout"]) == ("yolox", "bgr", "letterbox-corner")
+    assert adopted.output["scores"] == "probabilities"
     model = OnnxFamily().load(manifest, tmp_path / "artifact", Device(threads=1))
     assert check(model, pictures[:3], BAD)
     best = []
@@ -82,14 +83,18 @@ def tiny(path: Path, output: list[int | str], shape: list[int | str] | None = No
     wanted = np.array([value if isinstance(value, int) else 1 for value in output], np.int64)
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-        helper.make_node("Expand", ["mean", "shape"], ["output"]),
+        helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+        helper.make_node("Expand", ["zero", "shape"], ["output"]),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape or [1, 3, 64, 64])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, output)],
-        [helper.make_tensor("shape", TensorProto.INT64, [len(wanted)], wanted.tobytes(), raw=True)],
+        [
+            helper.make_tensor("shape", TensorProto.INT64, [len(wanted)], wanted.tobytes(), raw=True),
+            helper.make_tensor("nothing", TensorProto.FLOAT, [], [0.0]),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, dict(metadata or {}))
@@ -117,7 +122,7 @@ def test_the_head_is_told_from_the_output(tmp_path: Path, output: list[int | str
 @pytest.mark.parametrize(
     ("output", "shape", "options", "reason"),
     [
-        ([1, 10, 10], None, {}, "set options.head to one of ultralytics"),
+        ([1, 10, 10], None, {}, "Set options.head to one of ultralytics"),
         ([1, 2, 3, 4], None, {}, r"\[1, 2, 3, 4\]"),
         ([1, 2], None, {"head": "yolov4"}, "not known"),
         ([1, 2], None, {"head": "yolox"}, "not that of the head yolox"),
