@@ -75,6 +75,15 @@ def samples(cache: Path, progress: Progress = silent, find_links: Sequence[str] 
     return [*found, *_installed()]
 
 
+def kept(cache: Path) -> list[Sample]:
+    """Return those of the samples that are on this machine already; nothing is fetched."""
+    here = []
+    for archive, name, kind, licence, origin in _FETCHED:
+        if (path := cache / "packages" / archive.sha256 / name).is_file():
+            here.append(Sample(path, "audio" if kind == "audio" else "image", licence, origin))
+    return [*here, *_installed()]
+
+
 def _installed() -> Iterator[Sample]:
     for package, name, licence, origin in _INSTALLED:
         spec = find_spec(package)  # finds it without importing it

@@ -1,46 +1,13 @@
-"""Unpack an uploaded archive of a labelled folder. The archive is hostile until shown otherwise.
-
-Only plain files and folders with relative names inside the target are written: no links, devices, absolute names or `..`. Bytes are
-counted as they are written, whatever the archive claims.
-"""
+"""Unpack an uploaded archive of a labelled folder, which is hostile until shown otherwise."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
 
-from candor.errors import InvalidRequest, MediaTooLarge, StorageUnavailable
+from candor.errors import InvalidRequest
+from models.safety import archives
+from models.safety.archives import ArchiveLimits
 from serving.evaluation.examples import FILES
-
-_CHUNK = 1 << 20
-_HEADER = 1 << 20  # most bytes that one tar header may take: tarfile reads it whole
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveLimits:
-    """What an archive may unpack to."""
-
-    files: int = 100_000
-    bytes: int = 4 * 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One plain file of an archive."""
-
-    name: str
-    open: Callable[[], IO[bytes] | None]
 
 
 def unpack(data: bytes, folder: Path, limits: ArchiveLimits | None = None) -> Path:
@@ -50,104 +17,12 @@ def unpack(data: bytes, folder: Path, limits: ArchiveLimits | None = None) -> Pa
         The labelled folder in it: `folder` itself, or the one folder that the archive holds.
 
     Raises:
-        InvalidRequest: no such archive, a broken one, or a member that is no plain file inside it.
+        InvalidRequest: no such archive, a broken one, a member that is no plain file inside it, or no labels in it.
         MediaTooLarge: more files or bytes than it may unpack to.
         StorageUnavailable: the disk is full or can't be written.
     """
-    allowed = limits or ArchiveLimits()
-    try:
-        members = _zip_members(data) if zipfile.is_zipfile(io.BytesIO(data)) else _tar_members(data, allowed)
-        _write(members, folder, allowed)
-    except _BROKEN as error:
-        raise InvalidRequest(f"the archive can't be read: {error or type(error).__name__}") from error
-    except OSError as error:
-        if error.errno is None:  # gzip's and bz2's way to say that the data are broken
-            raise InvalidRequest(f"the archive can't be read: {error}") from error
-        raise StorageUnavailable(f"the archive can't be unpacked: {error.strerror}") from error
+    archives.unpack(data, folder, limits)
     return _root(folder)
-
-
-def _write(members: Iterator[_Member], folder: Path, limits: ArchiveLimits) -> None:
-    written = 0
-    for count, member in enumerate(members, 1):
-        if count > limits.files:
-            raise MediaTooLarge(f"the archive holds more than {limits.files:,} files")
-        target = folder / _inside(member.name)
-        opened = member.open()
-        if opened is None:
-            raise InvalidRequest(f"the archive's member {member.name[:80]!r} is not a plain file")
-        with opened:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = target.open("xb")
-            except (FileExistsError, IsADirectoryError):
-                raise InvalidRequest(f"the archive holds {member.name[:80]!r} twice") from None
-            with file:
-                while chunk := opened.read(_CHUNK):
-                    written += len(chunk)
-                    if written > limits.bytes:
-                        raise MediaTooLarge(f"the archive unpacks to more than {limits.bytes:,} bytes")
-                    file.write(chunk)
-
-
-def _inside(name: str) -> PurePosixPath:
-    """Return a member's name if it can only lie inside the folder."""
-    path = PurePosixPath(name)
-    if not name or "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise InvalidRequest(f"the archive's member {name[:80]!r} has a name that could lead out of its folder")
-    return path
-
-
-def _zip_members(data: bytes) -> Iterator[_Member]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for info in archive.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise InvalidRequest(f"the archive's member {info.filename[:80]!r} is a link or a device; only plain files are taken")
-            if not info.is_dir():
-                yield _Member(info.filename, lambda info=info: archive.open(info))  # type: ignore[misc]
-
-
-def _tar_members(data: bytes, limits: ArchiveLimits) -> Iterator[_Member]:
-    with tarfile.open(fileobj=_Bounded(_decompressed(data), 2 * limits.bytes), mode="r:") as archive:
-        for info in archive:
-            if not (info.isreg() or info.isdir()) or info.issparse():
-                raise InvalidRequest(f"the archive's member {info.name[:80]!r} is a link or a device; only plain files are taken")
-            if info.isreg():
-                yield _Member(info.name, lambda info=info: archive.extractfile(info))  # type: ignore[misc]
-
-
-def _decompressed(data: bytes) -> io.BufferedIOBase:
-    raw = io.BytesIO(data)
-    if data.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw)
-    if data.startswith(b"BZh"):
-        return bz2.BZ2File(raw)
-    if data.startswith(b"\xfd7zXZ"):
-        return lzma.LZMAFile(raw)
-    if len(data) < 512 or data[257:262] != b"ustar":
-        raise InvalidRequest("the upload is neither a zip nor a tar archive (plain, .gz, .bz2 or .xz)")
-    return raw
-
-
-class _Bounded:
-    """A stream for tarfile, which trusts a header to say how much to read at once."""
-
-    def __init__(self, stream: io.BufferedIOBase, most: int) -> None:
-        self._stream = stream
-        self._most = most
-
-    def read(self, size: int = -1) -> bytes:
-        """Read a block, or a header that isn't absurd."""
-        if size < 0 or size > _HEADER:
-            raise InvalidRequest("the archive can't be read: one of its headers is too large")
-        data = self._stream.read(size)
-        if self._stream.tell() > self._most:
-            raise MediaTooLarge("the archive unpacks to more than it may")
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def _root(folder: Path) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from candor.errors import CandorError, InvalidRequest, MediaTooLarge
-from serving.calibrations.archives import ArchiveLimits, unpack
+from models.safety.archives import ArchiveLimits
+from serving.calibrations.archives import unpack
 
 FOLDER = {"labels.csv": b"file,label\na.jpg,cat\n", "a.jpg": b"pixels"}
 
