@@ -95,7 +95,7 @@ def _reply(request: DraftRequest, result: DraftResult, raw: bool) -> Reply:
 
 def stored_router() -> APIRouter:
     """Return the route that reads stored drafts."""
-    router = APIRouter(tags=["drafts"])
+    router = APIRouter(tags=["drafts"], dependencies=[Depends(needs("draft", "review"))])
 
     @router.get("/v1/drafts/{draft_id}", summary="Read a stored draft", response_model=DraftBody, responses=problems(404, 422, 503))
     async def read_draft(

@@ -17,10 +17,13 @@ from candor.predictions import TASKS, Task
 from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
+from serving.api.keys import keys_router
+from serving.api.models import models_router
 from serving.api.projects import projects_router
 from serving.api.schemas import DraftsRequest
 from serving.api.services import Services
 from serving.api.system import system_router
+from serving.api.teams import teams_router
 from serving.api.uploads import uploads_router
 from serving.http.authentication import Authentication, is_open
 from serving.http.middleware import RequestScope
@@ -62,8 +65,11 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             stored_router(),
             uploads_router(),
             projects_router(),
+            models_router(),
             calibrations_router(),
             jobs_router(),
+            keys_router(),
+            teams_router(),
             system_router(),
         )
         for router in routers:

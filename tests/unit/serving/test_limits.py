@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from candor.errors import QuotaExceeded, RateLimited
+from serving.access import Principal
+from serving.config import TeamLimits
+from serving.limits import Rates, room_for, within_quota
+from store.teams import Teams
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def principal(team: str = "streets", **limits: int) -> Principal:
+    return Principal(team, "key_1", frozenset({"draft"}), limits)
+
+
+def refused(rates: Rates, who: Principal, items: int) -> float:
+    with pytest.raises(RateLimited) as error:
+        rates.take(who, items)
+    assert error.value.retry_after is not None
+    return error.value.retry_after
+
+
+def test_a_team_has_its_items_a_minute_and_is_told_when_to_come_back() -> None:
+    clock = Clock()
+    rates, who = Rates(TeamLimits(items_per_minute=60), clock), principal()
+    rates.take(who, 40)
+    rates.take(who, 20)
+    assert refused(rates, who, 10) == pytest.approx(10)
+    rates.take(principal("others"), 60)  # each has its own
+    clock.now = 9.9
+    assert refused(rates, who, 10) == pytest.approx(0.1)
+    clock.now = 10.0
+    rates.take(who, 10)
+    clock.now = 10_000.0
+    rates.take(who, 60)
+    assert refused(rates, who, 1) == pytest.approx(1)  # what was not used is not saved up beyond a minute
+
+
+def test_a_request_for_more_than_a_minute_passes_once_and_is_paid_for() -> None:
+    clock = Clock()
+    rates, who = Rates(TeamLimits(), clock), principal(items_per_minute=10)
+    rates.take(who, 30)
+    assert refused(rates, who, 1) == pytest.approx(126)
+    clock.now = 126.0
+    rates.take(who, 1)
+
+
+def test_without_a_limit_nothing_is_refused() -> None:
+    rates = Rates(TeamLimits())
+    for _ in range(100):
+        rates.take(principal(), 10**6)
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    found = {"streets": 0}
+
+    async def stored_bytes(_self: Teams, team: str) -> int:
+        return found[team]
+
+    monkeypatch.setattr(Teams, "stored_bytes", stored_bytes)
+    return found
+
+
+async def passed(stored: dict[str, int], chunks: list[bytes], meanwhile: int = 0, **limits: int) -> bytes:
+    async def data() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+        stored["streets"] += meanwhile
+
+    store: Any = None
+    return b"".join([chunk async for chunk in within_quota(data(), store, principal(**limits), TeamLimits(storage_bytes=100))])
+
+
+async def test_what_a_team_stores_stays_within_its_quota(stored: dict[str, int]) -> None:
+    assert await passed(stored, [b"a" * 60, b"b" * 40]) == b"a" * 60 + b"b" * 40
+    with pytest.raises(QuotaExceeded):
+        await passed(stored, [b"a" * 60, b"b" * 41])
+    with pytest.raises(QuotaExceeded):
+        await passed(stored, [b"a" * 60], meanwhile=41)  # another upload was faster
+    assert await passed(stored, [b"a" * 70], storage_bytes=200) == b"a" * 70
+    stored["streets"] = 100
+    with pytest.raises(QuotaExceeded):
+        await passed(stored, [])
+    assert await room_for(None, principal(), TeamLimits()) is None  # type: ignore[arg-type]
