@@ -57,7 +57,7 @@ class RegistryCalls(UploadCalls):
         name, job = str(version["model"]), version.get("job")
         if job:
             ended = self.wait_job(str(job), progress, timeout)
-            known = (ended.get("result") or {}).get("version")  # where the same content was ready before, that version
+            known = (ended.get("result") or {}).get("id")  # where the same content was ready before, that version
             return self.version(name, str(known or version["id"]))
 
         def settled() -> Version | None:

@@ -68,23 +68,29 @@ def _speed(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def versions_table(versions: Sequence[Mapping[str, Any]]) -> Table:
+def versions_table(versions: Sequence[Mapping[str, Any]], aliases: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of a model's versions."""
-    table = Table("version", "id", "state", "task", "size", "aliases", "registered", "by")
+    table = Table("version", "id", "state", "size", "aliases", "registered", "by", show_edge=False)
     for version in versions:
         state = str(version["state"])
-        problem = ((version.get("report") or {}).get("problem") or {}).get("code")
         table.add_row(
             short_version(str(version.get("version") or "")) or "-",
             str(version["id"]),
-            Text(f"{state}: {problem}" if problem else state, _STATES.get(state, "")),
-            str(version.get("task") or ""),
+            Text(state, _STATES.get(state, "")),
             size_text(version.get("bytes")),
-            ", ".join(map(str, version.get("aliases") or ())),
+            ", ".join(_pointing(version.get("version"), aliases)),
             str(version.get("created_at") or "")[:19],
             str(version.get("created_by") or ""),
         )
     return table
+
+
+def _pointing(version: Any, aliases: Sequence[Mapping[str, Any]]) -> list[str]:
+    if version is None:
+        return []
+    canaries = [(one["alias"], one["canary"]) for one in aliases if one.get("canary")]
+    shares = [f"{alias} ({canary['share']:.0%})" for alias, canary in canaries if canary["version"] == version]
+    return [str(one["alias"]) for one in aliases if one["version"] == version] + shares
 
 
 def next_steps(version: Mapping[str, Any]) -> list[str]:

@@ -180,6 +180,8 @@ class PartialUploads:
             received, kept, expires = await self._store.run(lambda connection: self._append(connection, now.id, team, part))
         except Conflict:
             await asyncio.to_thread(self._parts.remove, now.id, part.name)
+            if (whole := await self._finished(now.id, team)) is not None:
+                return whole  # another request sent the same, and was faster
             raise  # after other errors nobody knows whether the row names the part: then the file stays until all of them go
         if not kept:
             await asyncio.to_thread(self._parts.remove, now.id, part.name)

@@ -121,9 +121,7 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _moves(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("move", "to", "how", "when", "by")
+    table = Table("move", "to", "when", "by")
     for one in found:
-        to = _target(one) if one.get("version") else "(removed)"
-        when = str(one.get("at") or one.get("moved_at") or "")[:19]
-        table.add_row(str(one.get("revision", "")), to, str(one.get("action") or one.get("kind") or ""), when, str(one.get("key") or ""))
+        table.add_row(str(one["revision"]), _target(one) if one.get("version") else "(removed)", str(one["at"])[:19], str(one["by"]))
     return table

@@ -55,7 +55,7 @@ def list_versions(name: Name, url: Url = DEFAULT_URL, key: Key = None, json: Jso
         if json:
             print_json(found)
         else:
-            Console().print(versions_table(found))
+            Console().print(versions_table(found, candor.aliases(name)))
 
 
 @models.command("show")
