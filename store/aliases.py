@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from candor.errors import Conflict, InvalidRequest, NothingToRollBack, UnknownAlias, UnknownModel
+from candor.errors import Conflict, NothingToRollBack, UnknownAlias, UnknownModel
 from store.audit import Actor, record
 from store.registry import Alias, changing, write_move
 from store.store import Store
@@ -194,15 +194,3 @@ def _is(table: sa.Table, team: str, model: str, alias: str) -> Sequence[sa.Colum
 
 def _unknown(model: str, alias: str) -> UnknownAlias:
     return UnknownAlias(f"{model} has no alias {alias!r}: GET /v1/models/{model}/aliases lists them")
-
-
-def check_share(target: Target) -> None:
-    """Refuse a split that makes no sense.
-
-    Raises:
-        InvalidRequest: the share is not in 0 to 1, or the canary is the version itself.
-    """
-    if not 0 <= target.share <= 1:
-        raise InvalidRequest(f"canary.share is a number from 0 to 1, not {target.share}")
-    if target.canary is not None and target.canary == target.version:
-        raise InvalidRequest("canary.version is the version itself: name another one, or none")

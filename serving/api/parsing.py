@@ -139,12 +139,13 @@ def _decoded(text: str, limits: LimitSettings) -> bytes:
         raise InvalidRequest(f"base64: {error}") from error
 
 
-class _FormParser(MultiPartParser):
+class WholeFormParser(MultiPartParser):
     """Starlette's parser, which takes a form that breaks off for a whole one: its last items would be lost without a word."""
 
     ended = False
 
     def on_end(self) -> None:
+        """Remember that the closing boundary came."""
         self.ended = True
 
 
@@ -154,7 +155,7 @@ async def _parsed_form(request: Request, limits: LimitSettings) -> FormData:
         raise InvalidRequest("a multipart form is read as UTF-8: leave the charset out of its content type")
     if not options.get(b"boundary"):
         raise InvalidRequest("the multipart form is not valid: its content type names no boundary")
-    parser = _FormParser(request.headers, request.stream(), max_files=limits.items + 1, max_fields=16, max_part_size=1 << 16)
+    parser = WholeFormParser(request.headers, request.stream(), max_files=limits.items + 1, max_fields=16, max_part_size=1 << 16)
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -144,8 +144,17 @@ class DraftsAnswer(BaseModel):
     drafts: list[DraftBody | FailedItem]
 
 
+class SplitBody(BaseModel):
+    """An alias whose items go to two versions."""
+
+    alias: str
+    version: str
+    canary: str
+    share: float = Field(description="Of the items, to the canary.")
+
+
 class ModelBody(BaseModel):
-    """One model of this server."""
+    """One model, by the version that its name alone stands for."""
 
     name: str
     version: str
@@ -159,6 +168,8 @@ class ModelBody(BaseModel):
     default: bool
     licence: str
     labels: int
+    registered: bool = Field(description="By your team; else it is the server's own.")
+    splits: list[SplitBody]
 
 
 class ModelsAnswer(BaseModel):

@@ -7,14 +7,16 @@ from functools import cached_property
 
 from fastapi import Request
 
+from models.catalog import Catalog
 from serving.calibrations.manifests import Manifests
 from serving.calibrations.service import CalibrationService
-from serving.composition import read_calibrations
+from serving.composition import read_calibrations, registry_book
 from serving.config import Settings
 from serving.jobs.runner import JobRunner
 from serving.loading import build_catalog
+from serving.registry.service import ModelService
 from serving.requests import Drafter
-from serving.resolving import CatalogResolver
+from serving.resolving import Resolver
 from store import Blobs, Store
 
 
@@ -30,7 +32,22 @@ class Services:
     @cached_property
     def manifests(self) -> Manifests:
         """Where the use cases of the calibrations look models up."""
-        return Manifests(CatalogResolver(build_catalog(self.settings)))
+        return Manifests(self.resolver)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The models of the configuration."""
+        return build_catalog(self.settings)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """The models of the configuration and the registered ones, as this process knows them."""
+        return registry_book(self.store, self.catalog)
+
+    @cached_property
+    def models(self) -> ModelService:
+        """The use cases of the registered models."""
+        return ModelService(self.store, self.blobs, self.catalog, self.jobs)
 
     @cached_property
     def calibrations(self) -> CalibrationService:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from candor.errors import CandorError, NotFound
 from serving import metrics
+from serving.api.access import needs, principal_of
 from serving.api.drafts import problems
 from serving.api.schemas import ModelsAnswer, ReadyAnswer
 from serving.api.services import Services, services_of
@@ -19,10 +20,17 @@ def system_router() -> APIRouter:
     """Return the routes of the control part."""
     router = APIRouter(tags=["system"])
 
-    @router.get("/v1/models", summary="List the models", response_model=ModelsAnswer, responses=problems(503))
+    @router.get(
+        "/v1/models",
+        summary="List the models",
+        description="The server's own, which every team may use, and those that your team registered.",
+        response_model=ModelsAnswer,
+        responses=problems(503),
+        dependencies=[Depends(needs())],
+    )
     async def models(request: Request) -> JSONResponse:
-        found = await services_of(request).drafter.models()
-        return JSONResponse({"models": [{**asdict(status), "aliases": list(status.aliases)} for status in found]})
+        found = await services_of(request).drafter.models(principal_of(request).team)
+        return JSONResponse({"models": [asdict(status) for status in found]})
 
     @router.get("/livez", summary="Whether the process answers")
     async def livez() -> JSONResponse:

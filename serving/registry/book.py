@@ -154,7 +154,7 @@ class RegistryBook:
         known = [*self._catalog.entries, *(name for owner, name in self._models if owner == team)]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownModel(f"there is no model {name!r}.{meant} There are: {', '.join(sorted(known)) or 'none'}")
+        raise UnknownModel(f"there is no model {name!r}.{meant} This server has: {', '.join(sorted(known)) or 'none'}")
 
     def _usable(self, row: VersionRow) -> Manifest:
         """Return the manifest of a version that may draft."""

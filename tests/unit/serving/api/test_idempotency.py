@@ -37,7 +37,7 @@ class Scripted:
             raise answer
         return DraftResult("m@1", tuple(ItemResult(item.id, error=answer or UnreadableItem("bad")) for item in request.items))
 
-    async def models(self) -> list[ModelStatus]:
+    async def models(self, team: str = "default") -> list[ModelStatus]:
         return []
 
 

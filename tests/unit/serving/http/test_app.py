@@ -28,7 +28,7 @@ class Failing:
     async def draft(self, request: DraftRequest) -> DraftResult:
         raise self._error
 
-    async def models(self) -> list[ModelStatus]:
+    async def models(self, team: str = "default") -> list[ModelStatus]:
         raise self._error
 
 
