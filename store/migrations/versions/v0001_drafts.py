@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from store.dialects import append_only
+from store.dialects import append_only, not_append_only
 
 revision = "0001"
 down_revision = None
@@ -49,3 +49,10 @@ def upgrade() -> None:
     )
     for statement in append_only(op.get_bind().dialect, "drafts"):
         op.execute(statement)
+
+
+def downgrade() -> None:
+    for statement in not_append_only(op.get_bind().dialect, "drafts"):
+        op.execute(statement)
+    for table in ("uploads", "idempotency", "drafts"):
+        op.drop_table(table)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from store.dialects import append_only
+from store.dialects import append_only, not_append_only
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+
+_APPEND_ONLY = ("calibrations", "calibration_events", "outcomes")
 
 
 def upgrade() -> None:
@@ -18,9 +20,18 @@ def upgrade() -> None:
     _calibrations()
     _outcomes()
     _jobs()
-    for table in ("calibrations", "calibration_events", "outcomes"):
+    for table in _APPEND_ONLY:
         for statement in append_only(op.get_bind().dialect, table):
             op.execute(statement)
+
+
+def downgrade() -> None:
+    for table in _APPEND_ONLY:
+        for statement in not_append_only(op.get_bind().dialect, table):
+            op.execute(statement)
+    for table in ("jobs", "outcomes", "calibration_events", "calibrations"):
+        op.drop_table(table)
+    op.drop_column("drafts", "unverified_since")
 
 
 def _calibrations() -> None:
