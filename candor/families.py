@@ -139,6 +139,18 @@ def family_names() -> list[str]:
 
 
 @cache
+def is_own(name: str) -> bool:
+    """Whether a family comes from a package that the operator installed beside Candor: a team's own code.
+
+    Raises:
+        InvalidRequest: no installed package offers it.
+    """
+    for point in entry_points(group=_GROUP, name=name):
+        return point.dist is None or point.dist.name != "candor"
+    raise _unknown(name)
+
+
+@cache
 def get_family(name: str) -> Family:
     """Return the installed family of that name; only its own module is imported.
 
@@ -148,4 +160,8 @@ def get_family(name: str) -> Family:
     for point in entry_points(group=_GROUP, name=name):
         family: Family = point.load()()
         return family
-    raise InvalidRequest(f"no family {name!r} is installed: one of {', '.join(family_names())}")
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> InvalidRequest:
+    return InvalidRequest(f"no family {name!r} is installed: one of {', '.join(family_names())}")
