@@ -25,9 +25,7 @@ def test_numbers_are_uniform_and_independent_of_their_neighbours() -> None:
 
 def test_a_number_is_that_of_its_names_alone() -> None:
     assert uniform(SECRET, "1", "item-7") == NUMBERS[7]
-    assert uniform(SECRET, "e", "cat") == pytest.approx(
-        0.6568355115643737, abs=1e-15
-    )  # openssl says so; another number moves every item
+    assert uniform(SECRET, "e", "cat") == pytest.approx(0.6568355115643737, abs=1e-15)  # openssl says so; another number moves every item
     different = {uniform(SECRET, *names) for names in [("a", "bc"), ("ab", "c"), ("a", "bc", "d"), ("a", "b", "cd"), ("a", "bc", "")]}
     assert len(different) == 5
     assert uniform(SECRET + b"x", "a", "bc") not in different
