@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -147,7 +148,7 @@ class Aliases:
         newest = sa.select(sa.func.max(alias_moves.c.revision)).where(*_is(alias_moves, actor.team, model, alias))
         revision = int((await connection.execute(newest)).scalar() or 0) + 1
         version, canary, share = (target.version, target.canary, target.share) if target else (None, None, 0.0)
-        values = {
+        values: dict[str, Any] = {
             **{"team": actor.team, "model": model, "alias": alias, "version": version, "canary": canary},
             **{"share": share, "revision": revision, "moved_at": self._clock()},
         }

@@ -29,7 +29,6 @@ from serving.calibrations.fit_jobs import FitJobs
 from serving.calibrations.outcomes import Intake, Taken, Told
 from serving.calibrations.refit import shadow
 from serving.http.problems import problem
-from serving.loading import build_catalog
 from store.audit import note
 from store.jobs import Job
 
@@ -132,7 +131,7 @@ def _intake(request: Request) -> Intake:
 
 
 def _fit_jobs(request: Request) -> FitJobs:
-    return kept(request.app, "fit_jobs", lambda services: FitJobs(services.jobs, services.store, build_catalog(services.settings)))
+    return kept(request.app, "fit_jobs", lambda services: FitJobs(services.jobs, services.store, services.manifests))
 
 
 def _entries(outcomes: Sequence[Any]) -> list[Told]:

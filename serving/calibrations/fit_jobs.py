@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models.catalog import Catalog
+from serving.calibrations.manifests import Manifests
 from serving.jobs.kinds import CALIBRATION_FIT
 from serving.jobs.runner import JobRunner
 from store import Store
@@ -15,10 +15,10 @@ from store.jobs import Job
 class FitJobs:
     """Starts fits."""
 
-    def __init__(self, runner: JobRunner, store: Store, catalog: Catalog) -> None:
+    def __init__(self, runner: JobRunner, store: Store, models: Manifests) -> None:
         self._runner = runner
         self._store = store
-        self._catalog = catalog
+        self._models = models
 
     async def start(self, model: str, source: Mapping[str, Any], promote: str, team: str = "default") -> Job:
         """Queue a fit and return its job.
@@ -32,7 +32,7 @@ class FitJobs:
         Raises:
             UnknownModel, UnknownAlias, ModelUnavailable, UnknownUpload: what it needs is not here.
         """
-        manifest = self._catalog.resolve(model).manifest
+        manifest = await self._models.manifest(model, team)
         if "upload" in source:
             await self._store.upload_sha256(source["upload"], team)
         return await self._runner.start(CALIBRATION_FIT, {"model": manifest.version, "from": dict(source), "promote": promote}, team)

@@ -9,12 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from calibration.record import CalibrationRecord
+from models.catalog import Installed
 from serving.access import Principal
 from serving.calibrations.archives import unpack
 from serving.calibrations.manifests import Manifests
 from serving.calibrations.refit import Fitted, fit_outcomes
 from serving.calibrations.service import CalibrationService
-from serving.composition import read_calibrations
+from serving.composition import read_calibrations, registry_book
 from serving.engine import Engine
 from serving.evaluation.calibrate import calibrate, display_threshold
 from serving.evaluation.datasets import read_folder
@@ -24,8 +25,8 @@ from serving.evaluation.model import OpenedModel, open_model
 from serving.evaluation.predict import predict_all
 from serving.evaluation.rows import Outcome
 from serving.jobs.worker import Place, main
-from serving.loading import build_catalog, engine_options, load_version
-from serving.resolving import CatalogResolver
+from serving.loading import build_catalog, engine_options, engine_settings, load_version, media_limits
+from serving.registry.installing import Installer
 from store.jobs import Job
 
 _QUIET = Console(quiet=True)
@@ -50,9 +51,9 @@ class _Fit:
         self._blobs = place.blobs
         self._progress = place.progress
         self._scratch = place.scratch
-        self._service = CalibrationService(
-            place.store, Manifests(CatalogResolver(build_catalog(place.settings))), read_calibrations(place.settings)
-        )
+        self._models = registry_book(place.store, build_catalog(place.settings))
+        self._manifests = Manifests(self._models)
+        self._service = CalibrationService(place.store, self._manifests, read_calibrations(place.settings))
 
     async def do(self, job: Job) -> dict[str, Any]:
         """Return the job's result.
@@ -72,8 +73,7 @@ class _Fit:
 
     async def _from_outcomes(self, job: Job) -> Fitted:
         self._progress.at(0.1, "reading outcomes")
-        catalog = build_catalog(self._settings)
-        manifest = catalog.resolve(job.request["model"]).manifest
+        manifest = await self._manifests.manifest(job.request["model"], job.team)
         now = (await self._service.of_version(job.request["model"], _who(job))).now
         return await fit_outcomes(self._store, manifest, job.request["from"]["outcomes"], now.record, self._progress.at)
 
@@ -81,15 +81,27 @@ class _Fit:
         source = job.request["from"]
         self._progress.at(0.02, "unpacking the upload")
         data = await self._blobs.get(source["upload"])
-        record = await asyncio.to_thread(self._calibrated, job.request["model"], data, source)
+        opened = await self._opened(job.request["model"], job.team)
+        record = await asyncio.to_thread(self._calibrated, opened, data, source)
         return Fitted(record, {"decision": "not_compared", "reason": _NOT_COMPARED}, better=False)
 
-    def _calibrated(self, model: str, data: bytes, source: dict[str, Any]) -> CalibrationRecord:
+    async def _opened(self, model: str, team: str) -> OpenedModel:
+        """Return a version of the configuration, or a registered one whose files are brought here if they are not."""
+        await self._models.refresh(model, team)
+        content = self._models.content(self._models.manifest(model, team).version)
+        if content is None:
+            return await asyncio.to_thread(open_model, self._settings, model, None, _QUIET)
+        folder = await Installer(self._settings.storage.models, self._blobs.fetch_to).bring(content.manifest, content.bytes)
+        engine = engine_settings(self._settings, content.manifest.task)
+        batch = min(engine.max_batch, content.report.get("max_batch") or engine.max_batch)
+        how = engine.model_copy(update={"max_batch": batch})
+        return OpenedModel(Installed(content.manifest, folder), how, media_limits(self._settings))
+
+    def _calibrated(self, opened: OpenedModel, data: bytes, source: dict[str, Any]) -> CalibrationRecord:
         target = self._scratch / "data"
         target.mkdir()
         place = unpack(data, target)
         self._progress.at(0.1, "reading the labels")
-        opened = open_model(self._settings, model, None, _QUIET)
         display_threshold(opened.manifest)
         folder = read_folder(place, opened.manifest, source.get("split"))
         outcomes, seconds = asyncio.run(self._predicted(opened, folder.examples))

@@ -117,16 +117,18 @@ _SERVER = """
 import asyncio, sys
 from pathlib import Path
 from serving.calibrations.fit_jobs import FitJobs
+from serving.calibrations.manifests import Manifests
 from serving.jobs.runner import JobRunner
 from serving.jobs.worker import Resolved
 from serving.loading import build_catalog
+from serving.resolving import CatalogResolver
 from store import open_store
 import yaml
 
 async def main() -> None:
     settings = Resolved(**yaml.safe_load(Path(sys.argv[1]).read_text()))
     store = await open_store(settings.storage.database_url)
-    fits = FitJobs(JobRunner(settings, store), store, build_catalog(settings))
+    fits = FitJobs(JobRunner(settings, store), store, Manifests(CatalogResolver(build_catalog(settings))))
     job = await fits.start("slow", {"upload": sys.argv[2]}, "never")
     print(job.id, flush=True)
     await asyncio.sleep(600)

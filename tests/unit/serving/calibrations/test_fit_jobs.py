@@ -14,9 +14,11 @@ import pytest
 
 from candor.errors import UnknownJob, UnknownModel, UnknownUpload
 from serving.calibrations.fit_jobs import FitJobs
+from serving.calibrations.manifests import Manifests
 from serving.config import Settings
 from serving.jobs.runner import SILENT, JobRunner
 from serving.loading import build_catalog
+from serving.resolving import CatalogResolver
 from store import Store, open_store
 from store.jobs import Job, Jobs
 
@@ -31,7 +33,7 @@ class Waiting(JobRunner):
     def __init__(self, settings: Settings, store: Store) -> None:
         super().__init__(settings, store)
         self.folders: list[Path] = []
-        self.fits = FitJobs(self, store, build_catalog(settings))
+        self.fits = FitJobs(self, store, Manifests(CatalogResolver(build_catalog(settings))))
 
     async def _spawn(self, job: Job, folder: Path) -> asyncio.subprocess.Process:
         self.folders.append(folder)
