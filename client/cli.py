@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from client.commands.draft import draft
+from client.commands.keys import keys
 from client.commands.models import models
+from client.commands.teams import teams
 from client.commands.told import FAILED_REQUEST
 
 _GROUP = "candor.commands"
@@ -67,6 +69,8 @@ app = typer.Typer(
 )
 app.command("draft")(draft)
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
+app.add_typer(teams, name="teams")
 
 
 def main() -> None:

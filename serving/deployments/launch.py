@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -31,12 +31,13 @@ _LOOK_SECONDS = 0.2
 _OBJECT_STORE = 2**30  # bytes; it holds what passes between deployments, and nothing stays in it
 
 
-def run(settings: Settings, folder: Path) -> None:
+def run(settings: Settings, folder: Path, listening: Callable[[], None]) -> None:
     """Serve until a signal comes. A second one ends everything at once.
 
     Args:
         settings: with absolute paths.
         folder: this run's own folder, as it stands in the environment.
+        listening: called once requests are taken.
 
     Raises:
         InvalidRequest: the port is taken, or the cluster can't be reached.
@@ -47,7 +48,9 @@ def run(settings: Settings, folder: Path) -> None:
     _connect(settings)
     stop = _signals(folder)
     try:
-        with _serving(settings, folder, stop):
+        with _serving(settings, folder, stop) as deployed:
+            if deployed:
+                listening()
             stop.wait()
             _log.info("stopping", seconds=settings.server.graceful_stop_seconds)
     finally:
@@ -78,7 +81,8 @@ def _connect(settings: Settings) -> None:
 
 
 @contextmanager
-def _serving(settings: Settings, folder: Path, stop: threading.Event) -> Iterator[None]:
+def _serving(settings: Settings, folder: Path, stop: threading.Event) -> Iterator[bool]:
+    """Serve within the block; False where a stop was asked for before everything ran."""
     server = settings.server
     try:
         serve.start(
@@ -90,9 +94,9 @@ def _serving(settings: Settings, folder: Path, stop: threading.Event) -> Iterato
         raise NotReady(f"Ray Serve can't be started: {error}") from error
     targets = applications(settings, replica_environment(folder))
     try:
-        if _deployed(targets, stop):
+        if deployed := _deployed(targets, stop):
             _announce(settings)
-        yield
+        yield deployed
     finally:
         _drain(targets, server.graceful_stop_seconds + _STOP_SLACK)
         serve.shutdown()
@@ -127,11 +131,11 @@ def _drain(targets: list[serve.RunTarget], seconds: float) -> None:
 def _announce(settings: Settings) -> None:
     server = settings.server
     base = f"http://{server.host}:{server.port}"
-    _log.info("listening", url=base, docs=f"{base}/docs", ready=f"{base}/readyz", topology=server.topology, haproxy=uses_haproxy(settings))
+    how = {"auth": server.auth, "topology": server.topology, "haproxy": uses_haproxy(settings)}
+    _log.info("listening", url=base, docs=f"{base}/docs", ready=f"{base}/readyz", **how)
     if server.host not in LOOPBACK:
-        _log.warning(
-            "listens_beyond_loopback", host=server.host, port=server.port, note="anyone who reaches it may draft: there are no API keys yet"
-        )
+        note = "API keys and items travel in the open: put a proxy with TLS before it, or a network that is yours"
+        _log.warning("listens_beyond_loopback", host=server.host, port=server.port, note=note)
     if others := _open_ports(server.port):
         note = "Ray's own ports listen on every interface and ask for this start's token; close them with a firewall"
         _log.warning("listens_beyond_loopback", ports=others, note=note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from candor.errors import Unauthenticated
+from candor.errors import Forbidden, Unauthenticated
 from serving import metrics
 from serving.access import WITHOUT_KEYS, credentials_in
 from serving.api.access import access_of
@@ -21,6 +21,13 @@ def is_open(path: str) -> bool:
     return path in _OPEN or path.startswith(_OPEN_UNDER)
 
 
+def _not_from_elsewhere(headers: Headers) -> None:
+    """Where nobody needs a key, a page of any site in a browser on this machine could send requests."""
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        raise Forbidden(f"a page of {origin[:200]!r} sends this, and this server asks for no keys: start it without --no-auth")
+
+
 class Authentication:
     """Sets `request.state.principal`, or answers 401."""
 
@@ -34,10 +41,11 @@ class Authentication:
         if scope["type"] == "http" and not is_open(scope["path"]):
             services: Services = scope["app"].state.services
             state = scope.setdefault("state", {})
+            headers = Headers(scope=scope)
             if services.settings.server.auth == "none":
+                _not_from_elsewhere(headers)
                 state["principal"] = WITHOUT_KEYS
             else:
-                headers = Headers(scope=scope)
                 credentials = credentials_in(headers.getlist("authorization"), headers.getlist("x-api-key"))
                 try:
                     state["principal"] = await access_of(scope["app"]).principal(credentials)
