@@ -14,6 +14,7 @@ from typer.main import get_command
 from client.commands.draft import draft
 from client.commands.keys import keys
 from client.commands.models import models
+from client.commands.projects import projects
 from client.commands.teams import teams
 from client.commands.told import FAILED_REQUEST
 
@@ -69,6 +70,7 @@ app = typer.Typer(
 )
 app.command("draft")(draft)
 app.add_typer(models, name="models")
+app.add_typer(projects, name="projects")
 app.add_typer(keys, name="keys")
 app.add_typer(teams, name="teams")
 
