@@ -173,7 +173,7 @@ class RegistryCalls(UploadCalls):
         Raises:
             ClientError: it does not fit, there is none, or the server can't be asked.
         """
-        return object_of(self.send("POST", f"/v1/calibrations/{_part(calibration)}/promote"), "now")
+        return object_of(self.send("POST", f"/v1/calibrations/{_part(calibration)}/promote"), "model_version")
 
     def _until(self, ask: Callable[[], dict[str, Any] | None], what: str, timeout: float) -> dict[str, Any]:
         waited, pause = 0.0, _FIRST_PAUSE

@@ -14,6 +14,7 @@ from client.commands.options import DEFAULT_URL, Json, Key, Url, print_json, pro
 from client.commands.told import FAILED_REQUEST, told
 from client.folders import pack
 
+_IN_FORCE = 2.0  # seconds after which every replica drafts with a promoted calibration
 _COLOURS = {"calibrated": "green", "unverified": "yellow"}
 
 
@@ -51,6 +52,7 @@ def calibrate(
         found = dict(ended["result"])
         if promote:
             candor.promote(str(found["calibration"]))
+            candor.wait(_IN_FORCE)
             found["promoted"] = True
         _show(console, model, found, json)
 
@@ -70,7 +72,7 @@ def _show(console: Console, model: str, found: dict[str, Any], json: bool) -> No
     Console().print(f"{calibration}: [{_COLOURS.get(status, 'red')}]{status}[/]", highlight=False, soft_wrap=True)
     lines = [str(found.get("reason") or "")]
     if found["promoted"]:
-        lines.append(f"in force within two seconds: candor draft FILES --model {model}")
+        lines.append(f"it is in force: candor draft FILES --model {model}")
     else:
         lines.append(f"not in force yet: look at /v1/calibrations/{calibration}/report, then POST …/{calibration}/promote")
     for line in filter(None, lines):

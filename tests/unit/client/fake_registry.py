@@ -138,5 +138,5 @@ class FakeRegistry:
         r"PUT /v1/models/mine/aliases/(\w+)": _set_alias,
         r"GET /v1/models/mine/aliases": lambda self, _body: httpx.Response(200, json={"aliases": list(self.aliases.values())}),
         r"POST /v1/calibrations/fits": _fit,
-        r"POST /v1/calibrations/cal_1/promote": lambda _self, _body: httpx.Response(200, json={"now": {}}),
+        r"POST /v1/calibrations/cal_1/promote": lambda _self, _body: httpx.Response(200, json={"model_version": "mine@x"}),
     }

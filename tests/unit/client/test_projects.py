@@ -25,6 +25,7 @@ ONE = {
     "project": BODY,
 }
 Run = Callable[..., Result]
+AT = "2026-01-02T00:00:00+00:00"
 
 
 class Site:
