@@ -12,10 +12,8 @@ from candor.errors import InvalidRequest
 from serving.api.access import needs, principal_of
 from serving.api.drafts import problems
 from serving.api.services import services_of
-from serving.loading import build_catalog
 from serving.projects.body import ProjectBody
 from serving.projects.service import ProjectService
-from serving.resolving import CatalogResolver
 from store.audit import Actor
 from store.projects import Project
 
@@ -138,7 +136,7 @@ def _add_changes(router: APIRouter) -> None:
 
 def _service(request: Request) -> ProjectService:
     services = services_of(request)
-    return ProjectService(services.store, CatalogResolver(build_catalog(services.settings)))
+    return ProjectService(services.store, services.resolver)
 
 
 def _actor(request: Request) -> Actor:
