@@ -56,8 +56,9 @@ class OnnxInput(Part):
     """How an image becomes the network's input."""
 
     size: Size | None = Field(None, description=f"{SIZE} Needed where the file takes images of any size.")
-    layout: Literal["letterbox", "letterbox-corner", "crop"] | None = Field(
-        None, description="How an image is fitted: scaled with gray around it (in the middle, or to the upper left corner), or cropped."
+    layout: Literal["letterbox", "letterbox-corner", "stretch", "crop"] | None = Field(
+        None,
+        description="How an image is fitted: scaled with gray around it (in the middle, or the upper left corner), stretched, or cropped.",
     )
     channels: Literal["rgb", "bgr"] | None = Field(None, description="Order of the colours. Default rgb; bgr for YOLOX.")
     scale: float | None = Field(None, gt=0, le=1e6, description="The network sees (pixel / scale - mean) / std. Default 255.")

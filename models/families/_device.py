@@ -51,6 +51,14 @@ def use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def release() -> None:
+    """Give the memory of a GPU that no tensor holds any longer back to it: torch would keep it for itself."""
+    import torch  # noqa: PLC0415
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def bucket(size: int, most: int) -> int:
     """Return the batch size that `size` images are padded to where each size is compiled: a power of two, or `most`.
 

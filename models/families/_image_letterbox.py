@@ -31,6 +31,11 @@ class Letterbox:
         left, top = (round((size[axis] - inner[axis]) / 2 - 0.1) if center else 0 for axis in (0, 1))
         return cls(image_size, inner, left, top)
 
+    @classmethod
+    def stretch(cls, image_size: tuple[int, int], size: tuple[int, int]) -> Letterbox:
+        """Place an image of `image_size` all over `size` (both width, height), whatever becomes of its proportions."""
+        return cls(image_size, size, 0, 0)
+
     def apply(self, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the image (height, width, 3) in its frame of `size` (width, height)."""
         frame = np.full((size[1], size[0], 3), _GRAY, np.uint8)

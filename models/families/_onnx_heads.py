@@ -68,7 +68,6 @@ DETECTORS: Mapping[str, Callable[..., Candidates]] = {
     "yolov5": yolov5,
     "detr": detr,
 }
-SUPPRESSED = ("ultralytics-end2end", "detr")  # give each object once
 CLASSIFIERS = ("logits", "probabilities")
 
 

@@ -60,6 +60,7 @@ class Meaning:
     activation: Activation = "none"
     normalised: bool = False
     classes: int | None = None  # None: the output does not say
+    once: bool = False  # a transformer's queries: each object is one of them, and none is suppressed
 
     @property
     def scores(self) -> str:
@@ -113,6 +114,9 @@ def _fits_alone(name: str, row: Row, probe: Probe) -> Iterator[Meaning]:
     activation: Activation = probe.options.get("activation", "none")
     common = {"outputs": (name,), "activation": activation, "normalised": bool(probe.options.get("normalised", False))}
     anchors = _anchors(probe.size)
+    if probe.metadata.get("head") == "RTDETRDecoder":  # of Ultralytics: sigmoids in the file, boxes in shares of the input
+        yield Meaning("ultralytics-transposed", (name,), activation, bool(probe.options.get("normalised", True)), b - 4, once=True)
+        return
     if a == 4 + labels if labels else a > 4 and b in anchors:
         yield Meaning("ultralytics", classes=a - 4, **common)
     if a in anchors and (b == 4 + labels if labels else b > 4):
@@ -141,7 +145,7 @@ def _fits_pairs(probe: Probe) -> Iterator[Meaning]:
             count = figures.shape[2]
             activation = options.get("activation") or ("softmax" if probe.labels is not None and count == probe.labels + 1 else "sigmoid")
             classes = count - 1 if activation == "softmax" else count
-            yield Meaning("detr", (logits, boxes), activation, bool(options.get("normalised", True)), classes)
+            yield Meaning("detr", (logits, boxes), activation, bool(options.get("normalised", True)), classes, once=True)
 
 
 def _as_ultralytics_says(fits: list[Meaning], metadata: Mapping[str, str]) -> list[Meaning]:

@@ -44,6 +44,7 @@ class Session:
             self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=_providers(device))
         except Exception as error:  # onnxruntime's exceptions share no other base
             raise UnsafeArtifact(f"{path.name} is no ONNX model that onnxruntime can run: {_line(error)}") from error
+        self._session._model_bytes = None  # which it would keep for providers that fail, and use on a CPU for nothing
         inputs = self._session.get_inputs()
         shape = _image_shape(path.name, inputs)
         self._name, self._type = inputs[0].name, _TYPES[inputs[0].type]

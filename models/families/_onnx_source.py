@@ -16,7 +16,7 @@ from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted, Device
 from models.families._image_labels import known_labels, labels_of
 from models.families._onnx_check import check
-from models.families._onnx_heads import DETECTORS, SUPPRESSED
+from models.families._onnx_heads import DETECTORS
 from models.families._onnx_outputs import Meaning, Probe, meaning
 from models.families._onnx_run import Session
 
@@ -84,10 +84,10 @@ def _run(session: Session, size: tuple[int, int], count: int) -> dict[str, NDArr
 def _described(found: Meaning, session: Session, size: tuple[int, int], options: Mapping[str, Any]) -> dict[str, Any]:
     """`manifest.input` without the size."""
     given = {key: options[key] for key in _INPUT if key in options and key != "size"}
-    described = {**_defaults(found.head, session), **given}
+    described = {**_defaults(found, session), **given}
     if session.whole_pixels and (scaled := sorted(given.keys() & {"scale", "mean", "std"})):
         raise InvalidRequest(f"the network takes whole pixels and scales them itself: leave out {', '.join(scaled)}")
-    wanted = ("letterbox", "letterbox-corner") if found.head in DETECTORS else ("crop",)
+    wanted = ("letterbox", "letterbox-corner", "stretch") if found.head in DETECTORS else ("crop",)
     if described["layout"] not in wanted:
         raise InvalidRequest(f"options.layout {described['layout']!r} is not for the head {found.head}: {' or '.join(wanted)}")
     if session.batch is None and not _any_batch(session, size):
@@ -131,12 +131,12 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
         return ()
 
 
-def _defaults(head: str, session: Session) -> dict[str, Any]:
+def _defaults(found: Meaning, session: Session) -> dict[str, Any]:
     scale = {"scale": 1.0} if session.whole_pixels else {"scale": 255.0}
-    if head in DETECTORS:
-        if head == "yolox":
+    if found.head in DETECTORS:
+        if found.head == "yolox":
             return {"layout": "letterbox-corner", "channels": "bgr", "scale": 1.0}
-        return {"layout": "letterbox", "channels": "rgb", **scale}
+        return {"layout": "stretch" if found.once else "letterbox", "channels": "rgb", **scale}
     if session.metadata.get("task") == "classify" and session.metadata.get("author") == "Ultralytics":
         return {"layout": "crop", "crop_pct": 1.0, "crop_mode": "center", "interpolation": "bilinear", "channels": "rgb", **scale}
     crop = {"layout": "crop", "crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic", "channels": "rgb", **scale}
@@ -147,4 +147,4 @@ def _post(found: Meaning) -> dict[str, Any]:
     if found.head not in DETECTORS:
         return {}
     how = {"activation": found.activation, "normalised": found.normalised}
-    return {**how, "score_floor": 0.01, "nms_iou": None if found.head in SUPPRESSED else 0.6, "max_boxes": 300}
+    return {**how, "score_floor": 0.01, "nms_iou": None if found.once or found.head == "ultralytics-end2end" else 0.6, "max_boxes": 300}

@@ -22,6 +22,10 @@ from models.families._image_labels import labels_of
 
 WEIGHTS = "model.safetensors"
 _CONFIG = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
+_FIXED = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "checkpoint_path", "cache_dir", "model_name"}
+    | {"num_classes", "in_chans", "features_only", "scriptable", "exportable", "no_jit", "kwargs_filter"}
+)
 _PROBE_SECONDS = 10.0
 
 
@@ -32,7 +36,7 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
     (`resnet50.a1_in1k`). Options:
 
     - `architecture`: timm's name of the model that a local file is for. Needed there.
-    - `labels`: `imagenet1k`, a text file or a list. Needed for a local file and for a model that is not on ImageNet-1k.
+    - `labels`: `imagenet1k`, `coco80`, a text file or a list. Needed for a local file and for a model that is not on ImageNet-1k.
     - `size` ([width, height]), `crop_pct`, `crop_mode`, `interpolation`, `mean`, `std`: where they differ from timm's own.
     - `model_args`: further arguments of `timm.create_model`.
 
@@ -43,20 +47,34 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
     """
     if unknown := sorted(set(options) - {"architecture", "labels", "size", "model_args", *_CONFIG}):
         raise InvalidRequest(f"unknown options {', '.join(unknown)} of the family timm")
-    path, arguments = Path(source).expanduser(), dict(options.get("model_args", {}))
+    path, arguments = Path(source).expanduser(), _arguments(options.get("model_args") or {})
     if path.is_file():
         name, network = _local(path, options, arguments)
     else:
         name, network = source, _official(source, arguments)
     save_file({key: tensor.detach().clone().contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS)
     classes, labels = int(network.num_classes), options.get("labels")  # type: ignore[arg-type]
-    if labels is None and not path.is_file() and infer_imagenet_subset(network) == "imagenet-1k":
+    if labels in (None, "from-model") and not path.is_file() and infer_imagenet_subset(network) == "imagenet-1k":
         labels = "imagenet1k"
     return Adopted(
         labels=labels_of(labels, classes),
         input={"architecture": name, **_config(network, options), **({"model_args": arguments} if arguments else {})},
         licence="unknown" if path.is_file() else str(network.pretrained_cfg.get("license") or "unknown"),  # type: ignore[union-attr,operator]
     )
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the arguments of an architecture: only its measures, nothing that reads or fetches a file.
+
+    Raises:
+        InvalidRequest: one is not a plain value, or is not the operator's to give.
+    """
+    if wrong := sorted(_FIXED & given.keys()):
+        raise InvalidRequest(f"options.model_args may not hold {', '.join(wrong)}: give the arguments of the architecture alone")
+    for key, value in given.items():
+        if not all(isinstance(one, str | int | float | bool) for one in (value if isinstance(value, list) else [value])):
+            raise InvalidRequest(f"options.model_args.{key} is a number, a text, true, false, or a list of them, not {value!r}")
+    return dict(given)
 
 
 def _config(network: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,18 +97,26 @@ def _local(path: Path, options: Mapping[str, Any], arguments: dict[str, Any]) ->
             f"set options.architecture to timm's name of the model that {path.name} is for, such as resnet50{f' or {near}' if near else ''}"
         )
     state = _state(path)
-    classifier = timm.create_model(name, pretrained=False, **arguments).pretrained_cfg.get("classifier")
+    classifier = _created(name, arguments).pretrained_cfg.get("classifier")
     last = state.get(f"{classifier}.weight") if isinstance(classifier, str) else None
     labels = options.get("labels")
-    if labels is None:
+    if labels in (None, "from-model"):
         raise InvalidRequest(f"set options.labels to the labels of {path.name}: `imagenet1k`, a file with one label a line, or a list")
     classes = len(last) if last is not None else len(labels_of(labels, None))
-    network = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
+    network = _created(name, {**arguments, "num_classes": classes})
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise UnsafeArtifact(f"{path.name} does not hold the weights of timm's {name}: {' '.join(str(error).split())[:300]}") from error
     return name, network
+
+
+def _created(name: str, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return timm.create_model(name, pretrained=False, **arguments)
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidRequest(f"timm can't build {name} with options.model_args {dict(arguments)}: {reason}") from error
 
 
 def _state(path: Path) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
+from candor.errors import CandorError, InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted
 from models.families._image_labels import labels_of
 from models.families._yolo_net import DESCRIPTION, build, is_detector
@@ -18,6 +18,18 @@ from models.families._yolo_pickle import REMEDY, Inert, read, tensors
 
 WEIGHTS = "model.safetensors"
 _STRIDE = 32
+_NOT_HERE = "Candor has no such task: train or take a detector of the same data instead"
+_OTHER_HEADS = {  # what else the package builds
+    "Classify": ("classification", "Export it (`yolo export model=FILE format=onnx`) and register it with the family onnx"),
+    "RTDETRDecoder": ("detection with RT-DETR", "Export it (`yolo export model=FILE format=onnx`) and register it with the family onnx"),
+    "Segment": ("segmentation", _NOT_HERE),
+    "Segment26": ("segmentation", _NOT_HERE),
+    "YOLOESegment": ("segmentation", _NOT_HERE),
+    "Pose": ("pose estimation", _NOT_HERE),
+    "Pose26": ("pose estimation", _NOT_HERE),
+    "OBB": ("rotated boxes", _NOT_HERE),
+    "OBB26": ("rotated boxes", _NOT_HERE),
+}
 _OUTPUT = {"score_floor": 0.01, "nms_iou": 0.7, "max_boxes": 300}
 
 
@@ -27,7 +39,7 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
     `source` is the path of a `.pt` file or an official name (`yolo11n`, `yolov8m`, …). Options, each with a default:
 
     - `size`: [width, height] or one number, multiples of 32; what the model was trained at.
-    - `labels`: `coco`, a text file or a list; the checkpoint's own names.
+    - `labels`: `coco80`, a text file or a list; the checkpoint's own names.
     - `score_floor`, `nms_iou`, `max_boxes`, `display_threshold`.
 
     Raises:
@@ -68,9 +80,16 @@ def _parts(name: str, content: Any) -> tuple[Inert, Mapping[str, Any]]:
         raise UnsafeArtifact(f"{name} is no Ultralytics checkpoint: it has no `model`")
     layers = [inner for inner in _layers(found) if isinstance(inner, Inert)]
     if not layers or not is_detector(layers[-1].origin):
-        ends = layers[-1].origin.rpartition(".")[2] if layers else "nothing"
-        raise UnsafeArtifact(f"{name} is no Ultralytics detector: its model ends in {ends}. {REMEDY}")
+        raise _other(name, layers[-1].origin.rpartition(".")[2] if layers else "nothing")
     return found, trained if isinstance(trained, Mapping) else {}
+
+
+def _other(name: str, ends: str) -> CandorError:
+    """Say why a checkpoint that ends in another layer than a detector's is refused, and what can be done."""
+    if ends in _OTHER_HEADS:
+        kind, remedy = _OTHER_HEADS[ends]
+        return InvalidRequest(f"{name} is an Ultralytics model for {kind} (it ends in {ends}), and this family runs detectors. {remedy}")
+    return UnsafeArtifact(f"{name} is no Ultralytics detector: its model ends in {ends}. {REMEDY}")
 
 
 def _layers(model: Inert) -> list[Any]:

@@ -2,7 +2,7 @@
 
 `manifest.input`:
     size: [width, height] of the network's input.
-    layout: `letterbox` (in the middle), `letterbox-corner` (upper left), or `crop` for classifiers.
+    layout: `letterbox` (in the middle), `letterbox-corner` (upper left) or `stretch` for detectors, `crop` for classifiers.
     channels: `rgb` or `bgr`.
     scale, mean, std: the network sees (pixel / scale - mean) / std; mean and std may be left out.
     crop_pct, crop_mode, interpolation: of `crop`, as in timm.
@@ -104,12 +104,16 @@ class OnnxDetector(_OnnxModel):
         self._unit = np.array([*self._size] * 2, np.float64) if manifest.output.get("normalised") else None
         self._classes = len(manifest.labels)
         self._post = Head.of(manifest.output)
-        self._center = self._described.get("layout", "letterbox") == "letterbox"
+        self._layout = self._described.get("layout", "letterbox")
 
     def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
-        """Decode the image and letterbox it."""
+        """Decode the image and letterbox or stretch it."""
         image = decode(data, limits.pixels)
-        frame = Letterbox.fit((image.shape[1], image.shape[0]), self._size, center=self._center)
+        size = image.shape[1], image.shape[0]
+        if self._layout == "stretch":
+            frame = Letterbox.stretch(size, self._size)
+        else:
+            frame = Letterbox.fit(size, self._size, center=self._layout == "letterbox")
         return PreparedItem(units=iter([frame.apply(image, self._size)]), context=frame)
 
     def infer(self, units: Sequence[Any]) -> list[Any]:

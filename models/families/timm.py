@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
@@ -21,46 +21,28 @@ from candor.errors import Internal, ModelUnavailable
 from candor.families import Adopted, Device, MediaLimits, PreparedItem
 from candor.manifest import Manifest
 from candor.predictions import Classification, Prediction, Task
+from models.families._image_model import ImageModel
 from models.images import decode
-
-if TYPE_CHECKING:
-    from models.families._image_run import ImageRunner
 
 WEIGHTS = "model.safetensors"
 
 
-class Classifier:
+class Classifier(ImageModel):
     """One timm classifier in memory."""
-
-    concurrent_infer = False
 
     def __init__(self, manifest: Manifest, artifact: Path, device: Device) -> None:
         from models.families import _timm_net  # noqa: PLC0415 - imports torch and timm
         from models.families._device import torch_dtype  # noqa: PLC0415
-        from models.families._image_run import ImageRunner  # noqa: PLC0415
 
         network = _timm_net.build(manifest.input, len(manifest.labels), artifact / WEIGHTS, torch_dtype(device))
-        self._crop = _timm_net.crop(manifest.input)
         width, height = manifest.input["size"]
-        self._size = (int(width), int(height))
-        self._runner: ImageRunner | None = ImageRunner(network, device)
-
-    def warmup(self) -> None:
-        """Run the sizes of batches that are slow the first time."""
-        self._running.warmup(self._size)
-
-    def memory(self) -> int:
-        """Bytes of weights."""
-        return self._running.memory()
+        super().__init__(network, (int(width), int(height)), device)
+        self._crop = _timm_net.crop(manifest.input)
 
     def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
         """Decode the image, resize and crop it."""
         image = decode(data, limits.pixels)
         return PreparedItem(units=iter([self._crop(Image.fromarray(image))]), context=(image.shape[1], image.shape[0]))
-
-    def cost(self, unit: Any) -> float:
-        """Every image has the same size by now."""
-        return 1.0
 
     def infer(self, units: Sequence[Any]) -> list[Any]:
         """Run one batch; the result of an image is its logits (k,) in double precision."""
@@ -74,16 +56,6 @@ class Classifier:
     def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
         """Return the logits."""
         return Classification(item.context, results[0])
-
-    def close(self) -> None:
-        """Let go of the weights."""
-        self._runner = None
-
-    @property
-    def _running(self) -> ImageRunner:
-        if self._runner is None:
-            raise ModelUnavailable("the model was closed")
-        return self._runner
 
 
 class TimmFamily:

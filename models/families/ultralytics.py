@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
@@ -29,44 +29,25 @@ from candor.manifest import Manifest
 from candor.predictions import Prediction, Task
 from models.families._image_boxes import Head, detections
 from models.families._image_letterbox import Letterbox
+from models.families._image_model import ImageModel
 from models.images import decode
-
-if TYPE_CHECKING:
-    from models.families._image_run import ImageRunner
 
 WEIGHTS = "model.safetensors"
 
 
-class Detector:
+class Detector(ImageModel):
     """One torch detector in memory."""
 
-    concurrent_infer = False
-
     def __init__(self, manifest: Manifest, artifact: Path, device: Device) -> None:
-        from models.families._image_run import ImageRunner  # noqa: PLC0415 - imports torch
-
         width, height = manifest.input["size"]
-        self._size = (int(width), int(height))
+        super().__init__(_network(manifest, artifact, device), (int(width), int(height)), device)
         self._head = Head.of(manifest.output)
-        self._runner: ImageRunner | None = ImageRunner(_network(manifest, artifact, device), device)
-
-    def warmup(self) -> None:
-        """Run the sizes of batches that are slow the first time."""
-        self._running.warmup(self._size)
-
-    def memory(self) -> int:
-        """Bytes of weights."""
-        return self._running.memory()
 
     def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
         """Decode the image and letterbox it."""
         image = decode(data, limits.pixels)
         frame = Letterbox.fit((image.shape[1], image.shape[0]), self._size)
         return PreparedItem(units=iter([frame.apply(image, self._size)]), context=frame)
-
-    def cost(self, unit: Any) -> float:
-        """Every image has the same size by now."""
-        return 1.0
 
     def infer(self, units: Sequence[Any]) -> list[Any]:
         """Run one batch and choose the candidates of each image."""
@@ -78,16 +59,6 @@ class Detector:
     def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
         """Suppress duplicates and go back to the image's own pixels."""
         return detections(results[0], item.context, self._head)
-
-    def close(self) -> None:
-        """Let go of the weights."""
-        self._runner = None
-
-    @property
-    def _running(self) -> ImageRunner:
-        if self._runner is None:
-            raise ModelUnavailable("the model was closed")
-        return self._runner
 
 
 def _network(manifest: Manifest, artifact: Path, device: Device) -> Any:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candor.errors import ModelUnavailable, UnsafeArtifact
+from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted, Device, MediaLimits, PreparedItem
 from candor.manifest import Manifest
 from candor.predictions import Prediction, Task, Transcript
@@ -29,6 +29,8 @@ from models.speech import WINDOW_SAMPLES, silero, windows
 
 if TYPE_CHECKING:
     from models.families._whisper_window import SpeechWindow, Transcribed
+
+_OPTIONS = frozenset({"language", "size", "alignment_heads", "dims"})
 
 
 class WhisperModel:
@@ -96,7 +98,10 @@ class WhisperModel:
 
     def close(self) -> None:
         """Let go of the weights."""
+        from models.families._device import release  # noqa: PLC0415
+
         self._runner = None
+        release()
 
     @property
     def _running(self) -> Any:
@@ -116,6 +121,8 @@ class WhisperFamily:
         _require()
         from models.families._whisper_source import take_in  # noqa: PLC0415
 
+        if unknown := sorted(set(options) - _OPTIONS):
+            raise InvalidRequest(f"unknown options {', '.join(unknown)} of the family whisper: it has {', '.join(sorted(_OPTIONS))}")
         described, licence = take_in(source, folder, options)
         return Adopted(input=described, licence=licence)
 

@@ -62,8 +62,8 @@ HEADS: dict[str, tuple[dict[str, NDArray[np.float32]], dict[str, Any], str]] = {
     ),
     "yolox": ({"output": anchors(8, PLACE, [*RAW, 1.0, 0.1, SCORE, 0.2])}, {"layout": "letterbox"}, "probabilities"),
     "yolov5": ({"output": np.tile(anchors(8, 50, [*BOX, 1.0, 0.1, SCORE, 0.2]), (3, 1))}, {}, "probabilities"),
-    "detr": ({"boxes": DETR_BOXES, "logits": DETR_LOGITS}, {}, "logits"),
-    "detr with softmax": ({"pred_logits": DETR_SOFTMAX, "pred_boxes": DETR_BOXES}, {"nms_iou": 0.5}, "logits"),
+    "detr": ({"boxes": DETR_BOXES, "logits": DETR_LOGITS}, {"layout": "letterbox"}, "logits"),
+    "detr with softmax": ({"pred_logits": DETR_SOFTMAX, "pred_boxes": DETR_BOXES}, {"nms_iou": 0.5, "layout": "letterbox"}, "logits"),
     "ultralytics with logits": (
         {"output0": anchors(7, 50, [*BOX, -3, LOGIT, -4], empty=-9).T},
         {"activation": "sigmoid"},
@@ -89,6 +89,15 @@ def test_known_boxes_come_out_where_they_are(tmp_path: Path, name: str) -> None:
     assert [adopted.labels[index] for index in found.class_index] == ["b"]
     assert found.logit.tolist() == pytest.approx([LOGIT], abs=1e-5)
     assert check(model, [PICTURE, *pictures()], BAD)
+
+
+def test_a_detr_sees_stretched_pictures_and_its_boxes_are_not_suppressed(tmp_path: Path) -> None:
+    twice = {"boxes": DETR_BOXES[[1, 1, 2]], "logits": DETR_LOGITS[[1, 1, 2]]}
+    adopted, model = loaded(known(tmp_path / "known.onnx", twice), tmp_path / "artifact")
+    assert (adopted.input["layout"], adopted.output["nms_iou"]) == ("stretch", None)
+    (found,) = predict(model, [PICTURE], batch=1)
+    assert isinstance(found, Detections)
+    assert found.xyxy.tolist() == [pytest.approx([32, 24, 48, 36], abs=1e-3)] * 2
 
 
 def pictures() -> list[bytes]:

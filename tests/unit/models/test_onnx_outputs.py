@@ -85,6 +85,8 @@ def test_the_options_decide_where_shapes_do_not() -> None:
 def test_a_file_of_ultralytics_says_it_itself() -> None:
     assert told((1, 6, 6), 2, metadata=OURS).head == "ultralytics"
     assert told((1, 6, 6), 2, metadata={**OURS, "end2end": "True"}).head == "ultralytics-end2end"
+    found = told((1, 300, 84), 80, metadata={**OURS, "head": "RTDETRDecoder"})
+    assert (found.head, found.normalised, found.once, found.classes) == ("ultralytics-transposed", True, True, 80)
     with pytest.raises(InvalidRequest, match="task 'segment'"):
         told((1, 116, 8400), metadata={**OURS, "task": "segment"})
 
