@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -32,8 +31,7 @@ def cluster() -> Iterator[str]:
     try:
         yield start(folder)
     finally:
-        subprocess.run([SCRIPT, "remove", folder], check=True, timeout=60)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 def start(folder: Path) -> str:
@@ -48,6 +46,11 @@ def start(folder: Path) -> str:
 def stop(folder: Path) -> None:
     """Stop the server in a folder as if it had been killed."""
     subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
+
+
+def remove(folder: Path) -> None:
+    """Stop the server in a folder and delete it."""
+    subprocess.run([SCRIPT, "remove", folder], check=True, timeout=60)
 
 
 @contextmanager

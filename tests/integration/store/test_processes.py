@@ -1,4 +1,4 @@
-"""Several processes, as one per task, on one SQLite file."""
+"""Several processes, as one per task, on one database."""
 
 from __future__ import annotations
 
@@ -54,9 +54,11 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path}/var/candor.db"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/var/candor.db"
+    return str(request.getfixturevalue("postgres_empty_url"))
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -83,9 +85,9 @@ async def stored_of(url: str, ids: list[str]) -> int:
 
 
 def test_processes_start_together_and_write_together(url: str) -> None:
-    outputs = finish([start(SAVES, url, "320") for _ in range(4)])
+    outputs = finish([start(SAVES, url, "160") for _ in range(4)])
     ids = [line for output in outputs for line in output.split()]
-    assert len(ids) == len(set(ids)) == 4 * 320
+    assert len(ids) == len(set(ids)) == 4 * 160
     assert asyncio.run(stored_of(url, ids)) == len(ids)
 
 
