@@ -52,7 +52,8 @@ COPY configs configs
 
 # All that is written goes to the volume, or to /tmp (Ray's sockets and logs): the rest of the file system may be read-only.
 VOLUME /srv/candor/var
-# A container listens to its network, or nobody could reach it: who may is decided by --publish. There are no API keys yet.
+# A container listens to its network, or nobody could reach it: who may is decided by --publish and by API keys.
+# The first start prints one that may do everything.
 ENV PATH=/opt/candor/bin:$PATH \
     HOME=/srv/candor/var \
     XDG_CACHE_HOME=/srv/candor/var/cache \

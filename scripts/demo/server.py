@@ -57,8 +57,8 @@ def running(command: Sequence[str], log: Path, console: Console) -> Iterator[sub
 
 
 def serve_command(config: Path) -> list[str]:
-    """Return the command of the server in this environment."""
-    return [str(Path(sys.executable).with_name("candor")), "serve", "--config", str(config)]
+    """Return the command of the server in this environment. It is for this machine alone, and so asks for no API key."""
+    return [str(Path(sys.executable).with_name("candor")), "serve", "--config", str(config), "--no-auth"]
 
 
 def wait_ready(process: subprocess.Popen[bytes], candor: Client, log: Path, console: Console, seconds: float = READY_SECONDS) -> None:

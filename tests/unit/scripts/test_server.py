@@ -134,4 +134,4 @@ def test_a_taken_port_is_refused() -> None:
 def test_the_server_is_this_environments_own() -> None:
     command = server.serve_command(Path("configs/default.yaml"))
     assert Path(command[0]).parent == Path(sys.executable).parent
-    assert command[1:] == ["serve", "--config", "configs/default.yaml"]
+    assert command[1:] == ["serve", "--config", "configs/default.yaml", "--no-auth"]
