@@ -111,7 +111,7 @@ async def test_teams_see_their_own_and_the_configuration_comes_first(desk: Desk)
         desk.book.resolve(theirs, None, "ann")
     assert await desk.named("finder", "ann") != hidden
     assert [model.name for model in desk.book.registered("ann")] == ["mine"]
-    with pytest.raises(UnknownModel, match="has: finder, listener, namer$"):
+    with pytest.raises(UnknownModel, match=r"has: finder, listener, namer$"):
         await desk.named("mine", "eve")
 
 
