@@ -121,22 +121,30 @@ class RegistryCalls(UploadCalls):
         """
         return list_of(self.send("GET", f"/v1/models/{_part(name)}/aliases"), "aliases")
 
-    def set_alias(self, name: str, alias: str, version: str, *, canary: str | None = None, share: float = 0.0) -> dict[str, Any]:
+    def set_alias(
+        self, name: str, alias: str, version: str, *, canary: str | None = None, share: float = 0.0, if_revision: int | None = None
+    ) -> dict[str, Any]:
         """Point an alias to a version; with `canary`, that share of the items goes to another one.
 
+        With `if_revision`, only where the alias still has that revision; 0: where there is none yet.
+
         Raises:
-            ClientError: a version is not ready, there is none, or the server can't be asked.
+            ClientError: a version is not ready, there is none, the alias has moved, or the server can't be asked.
         """
         told = {"version": version, "canary": None if canary is None else {"version": canary, "share": share}}
-        return object_of(self.send("PUT", _alias(name, alias), lambda: nullcontext({"json": told})), "alias")
+        response = self.send("PUT", _alias(name, alias), lambda: nullcontext({"json": told}), _if_match(if_revision))
+        return object_of(response, "alias")
 
     def rollback_alias(self, name: str, alias: str) -> dict[str, Any]:
         """Point an alias to where it pointed before its newest move.
 
+        Where the answer gets lost, this is not done twice, which would undo it: then it is refused as moved meanwhile.
+
         Raises:
-            ClientError: it never pointed elsewhere, there is none, or the server can't be asked.
+            ClientError: it never pointed elsewhere, there is none, it has moved meanwhile, or the server can't be asked.
         """
-        return object_of(self.send("POST", f"{_alias(name, alias)}/rollback"), "alias")
+        seen = next((int(one["revision"]) for one in self.aliases(name) if one["alias"] == alias), None)
+        return object_of(self.send("POST", f"{_alias(name, alias)}/rollback", headers=_if_match(seen)), "alias")
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove an alias; its version stays.
@@ -188,6 +196,10 @@ class RegistryCalls(UploadCalls):
 
 def _part(text: str) -> str:
     return quote(text, safe="@:")
+
+
+def _if_match(revision: int | None) -> dict[str, str] | None:
+    return None if revision is None else {"If-Match": f'"{revision}"'}
 
 
 def _version(name: str, version: str) -> str:

@@ -95,7 +95,8 @@ def split(
         if main is None:
             raise FileNotFoundError(f"{name} has no alias {named}: point it to a version first, with `candor models alias set`")
         digest = str(main["version"]).rpartition("@")[2]
-        _show(console, name, candor.set_alias(name, named, digest, canary=version, share=share), json)
+        moved = candor.set_alias(name, named, digest, canary=version, share=share, if_revision=int(main["revision"]))
+        _show(console, name, moved, json)
 
 
 def _show(console: Console, name: str, found: Mapping[str, Any], json: bool) -> None:

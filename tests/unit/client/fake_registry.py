@@ -48,6 +48,7 @@ class FakeRegistry:
         self.received = b""
         self.announced: dict[str, Any] = {}
         self.polls = 0
+        self.if_match = ""
         self.waits: list[float] = []
         self.aliases: dict[str, dict[str, Any]] = {}
         self._report = report
@@ -66,6 +67,7 @@ class FakeRegistry:
         body = request.read()
         asked = f"{request.method} {request.url.raw_path.decode()}"
         self.asked.append(asked)
+        self.if_match = request.headers.get("If-Match", "")
         for number, (pattern, fault) in enumerate(self.faults):
             if re.search(pattern, asked):
                 del self.faults[number]
@@ -123,6 +125,12 @@ class FakeRegistry:
         self.aliases[name] = {"alias": name, "revision": 1, "moved_at": "2026-01-01T00:00:00Z", **self.told[-1]}
         return httpx.Response(200, json=self.aliases[name])
 
+    def _roll_back(self, _body: bytes, name: str) -> httpx.Response:
+        if self.if_match != f'"{self.aliases[name]["revision"]}"':
+            return problem("conflict", 409)
+        self.aliases[name]["revision"] += 1
+        return httpx.Response(200, json=self.aliases[name])
+
     def _fit(self, _body: bytes) -> httpx.Response:
         return httpx.Response(202, json={"job": {"id": "job_1"}})
 
@@ -136,6 +144,7 @@ class FakeRegistry:
         r"GET /v1/models/mine/versions": lambda self, _body: httpx.Response(200, json={"versions": [self._version()]}),
         r"GET /v1/jobs/job_1": _poll,
         r"PUT /v1/models/mine/aliases/(\w+)": _set_alias,
+        r"POST /v1/models/mine/aliases/(\w+)/rollback": _roll_back,
         r"GET /v1/models/mine/aliases": lambda self, _body: httpx.Response(200, json={"aliases": list(self.aliases.values())}),
         r"POST /v1/calibrations/fits": _fit,
         r"POST /v1/calibrations/cal_1/promote": lambda _self, _body: httpx.Response(200, json={"model_version": "mine@x"}),

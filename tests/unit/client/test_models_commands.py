@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -103,8 +104,27 @@ def test_aliases_are_set_split_and_listed(run: Run) -> None:
     assert "mine@production -> sha256:4b1c4b1c4b1c" in run(server, "alias", "set", "mine", DIGEST).stderr
     result = run(server, "split", "mine@production", "sha256:beefbeef", "--share", "0.1")
     assert server.told[-1] == {"version": DIGEST, "canary": {"version": "sha256:beefbeef", "share": 0.1}}
+    assert server.if_match == '"1"'  # a move in between must not be lost
     assert "(90%), sha256:beefbeef (10%)" in result.stderr
     assert "sha256:beefbeef (10%)" in run(server, "alias", "list", "mine").stdout
+
+
+def test_a_rollback_whose_answer_is_lost_is_not_done_twice(run: Run) -> None:
+    server = FakeRegistry()
+    run(server, "alias", "set", "mine", DIGEST)
+    server.aliases["production"]["revision"] = 7
+    assert run(server, "alias", "rollback", "mine").exit_code == 0
+    answered = server._routes[r"POST /v1/models/mine/aliases/(\w+)/rollback"]
+
+    def lost(self: FakeRegistry, body: bytes, name: str) -> httpx.Response:
+        if answered(self, body, name).status_code == 200:
+            raise httpx.ReadError("reset")
+        return problem("conflict", 409)
+
+    server._routes = {**server._routes, r"POST /v1/models/mine/aliases/(\w+)/rollback": lost}  # type: ignore[misc]
+    result = run(server, "alias", "rollback", "mine")
+    assert (result.exit_code, server.aliases["production"]["revision"]) == (2, 9)
+    assert "conflict" in result.stderr
 
 
 def test_versions_and_one_of_them_are_shown(run: Run) -> None:
