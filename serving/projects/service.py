@@ -48,7 +48,7 @@ class ProjectService:
         return await self._projects.history(team, name)
 
     async def _check(self, body: ProjectBody, model: str, team: str) -> None:
-        await self._resolver.refresh(model)
+        await self._resolver.refresh(model, team)
         try:
             choice = self._resolver.resolve(model, body.task, team)
         except (UnknownModel, UnknownAlias, WrongTask) as error:
