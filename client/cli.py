@@ -42,11 +42,13 @@ class _Commands(TyperGroup):
 
 
 def _command(point: EntryPoint) -> Any:
-    """Return the command of an entry point, which is a function that typer reads."""
+    """Return the command of an entry point: a function that typer reads, or an application of commands."""
     try:
         function, settings = point.load(), None
     except ModuleNotFoundError as error:
         function, settings = _missing(error), {"allow_extra_args": True, "ignore_unknown_options": True}
+    if isinstance(function, typer.Typer):
+        return get_command(function)
     alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
     alone.command(point.name, context_settings=settings)(function)
     return get_command(alone)
