@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from candor.errors import MediaTooLarge, QuotaExceeded
+from candor.errors import MediaTooLarge
 from serving.api.access import needs, principal_of
 from serving.api.drafts import problems
 from serving.api.schemas import UploadAnswer
 from serving.api.services import services_of
 from serving.api.upload_schemas import PartialUploadAnswer, ResumableBody
-from serving.limits import room_for, within_quota
+from serving.limits import reserve, within_quota
 from store.uploads import PartialUpload, PartialUploads
 
 PART_BYTES = 8 * 2**20
@@ -65,7 +65,8 @@ def _add_parts(router: APIRouter) -> None:
         uploads, team = _uploads(request), principal_of(request).team
         begun = await uploads.unfinished(team, asked.bytes, asked.sha256)
         if begun is None:
-            await _check_room(request, asked.bytes)
+            # counts as stored from now on: no part needs to ask again
+            await reserve(services_of(request).store, principal_of(request), services_of(request).settings.teams, asked.bytes)
             most = services_of(request).settings.validation.artifact_bytes
             begun = await uploads.create(team, asked.bytes, asked.sha256, most)
         return JSONResponse(_told(begun, uploads), 201, {"Location": f"/v1/uploads/{begun.id}"})
@@ -120,16 +121,6 @@ def _uploads(request: Request) -> PartialUploads:
     settings = services.settings
     part_bytes = min(PART_BYTES, settings.limits.body_bytes)
     return PartialUploads(services.store, services.blobs, str(settings.storage.blobs), settings.storage.models / ".uploads", part_bytes)
-
-
-async def _check_room(request: Request, size: int) -> None:
-    """Refuse what the team's storage has no room for. What is announced counts as stored: no part needs to ask again."""
-    services = services_of(request)
-    room = await room_for(services.store, principal_of(request), services.settings.teams)
-    if room is not None and size > room:
-        raise QuotaExceeded(
-            f"the file has {size:,} bytes and the team may store {room:,} more: delete what is not needed, or ask the operator"
-        )
 
 
 async def _body(request: Request, most: int) -> bytes:
