@@ -55,7 +55,7 @@ def release() -> None:
     """Give the memory of a GPU that no tensor holds any longer back to it: torch would keep it for itself."""
     import torch  # noqa: PLC0415
 
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 

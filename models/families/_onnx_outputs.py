@@ -7,7 +7,7 @@ fit, or none, the operator is asked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,23 +111,23 @@ def _fits_alone(name: str, row: Row, probe: Probe) -> Iterator[Meaning]:
     if len(shape) != 3:
         return
     _, a, b = shape
-    activation: Activation = probe.options.get("activation", "none")
-    common = {"outputs": (name,), "activation": activation, "normalised": bool(probe.options.get("normalised", False))}
+    plain = _plain(name, probe.options)
     anchors = _anchors(probe.size)
     if probe.metadata.get("head") == "RTDETRDecoder":  # of Ultralytics: sigmoids in the file, boxes in shares of the input
-        yield Meaning("ultralytics-transposed", (name,), activation, bool(probe.options.get("normalised", True)), b - 4, once=True)
+        normalised = bool(probe.options.get("normalised", True))
+        yield replace(plain, head="ultralytics-transposed", classes=b - 4, normalised=normalised, once=True)
         return
     if a == 4 + labels if labels else a > 4 and b in anchors:
-        yield Meaning("ultralytics", classes=a - 4, **common)
+        yield replace(plain, head="ultralytics", classes=a - 4)
     if a in anchors and (b == 4 + labels if labels else b > 4):
-        yield Meaning("ultralytics-transposed", classes=b - 4, **common)
+        yield replace(plain, head="ultralytics-transposed", classes=b - 4)
     if b == 6 and a not in anchors:
-        yield Meaning("ultralytics-end2end", **common)
+        yield replace(plain, head="ultralytics-end2end")
     if b > 5 and (b == 5 + labels if labels else True):
         if a == _count(probe.size, STRIDES):
-            yield Meaning("yolox", classes=b - 5, **common)
+            yield replace(plain, head="yolox", classes=b - 5)
         elif a in {3 * count for count in anchors}:
-            yield Meaning("yolov5", classes=b - 5, **common)
+            yield replace(plain, head="yolov5", classes=b - 5)
 
 
 def _fits_pairs(probe: Probe) -> Iterator[Meaning]:
@@ -143,7 +143,9 @@ def _fits_pairs(probe: Probe) -> Iterator[Meaning]:
             if figures.shape[2] == 4 and "boxes" not in options and "box" not in boxes.lower():
                 continue
             count = figures.shape[2]
-            activation = options.get("activation") or ("softmax" if probe.labels is not None and count == probe.labels + 1 else "sigmoid")
+            activation: Activation = options.get("activation") or (
+                "softmax" if probe.labels is not None and count == probe.labels + 1 else "sigmoid"
+            )
             classes = count - 1 if activation == "softmax" else count
             yield Meaning("detr", (logits, boxes), activation, bool(options.get("normalised", True)), classes, once=True)
 
@@ -167,8 +169,6 @@ def _as_told(head: str, fits: list[Meaning], probe: Probe) -> Meaning:
     if head == "detr" or len(rows) != 1:
         raise _misfit(head, probe)
     name, row = next(iter(rows.items()))
-    options = probe.options
-    common = {"outputs": (name,), "activation": options.get("activation", "none"), "normalised": bool(options.get("normalised", False))}
     if head in CLASSIFIERS:
         if len(row.shape) < 2 or row.shape[1] != row.size:
             raise _misfit(head, probe)
@@ -181,7 +181,12 @@ def _as_told(head: str, fits: list[Meaning], probe: Probe) -> Meaning:
     found = classes[head] if head in classes else row.shape[2] - 5
     if found is not None and found < 1:
         raise _misfit(head, probe)
-    return Meaning(head, classes=found, **common)
+    return replace(_plain(name, probe.options), head=head, classes=found)
+
+
+def _plain(name: str, options: Mapping[str, Any]) -> Meaning:
+    """What the options say of an output that a detector's head takes alone."""
+    return Meaning("", (name,), options.get("activation", "none"), bool(options.get("normalised", False)))
 
 
 def _misfit(head: str, probe: Probe) -> InvalidRequest:

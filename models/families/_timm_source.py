@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted
+from models.families._budget import Budget
 from models.families._image_labels import labels_of
 
 WEIGHTS = "model.safetensors"
@@ -97,13 +98,13 @@ def _local(path: Path, options: Mapping[str, Any], arguments: dict[str, Any]) ->
             f"set options.architecture to timm's name of the model that {path.name} is for, such as resnet50{f' or {near}' if near else ''}"
         )
     state = _state(path)
-    classifier = _created(name, arguments).pretrained_cfg.get("classifier")
+    classifier = _created(name, arguments, state).pretrained_cfg.get("classifier")
     last = state.get(f"{classifier}.weight") if isinstance(classifier, str) else None
     labels = options.get("labels")
     if labels in (None, "from-model"):
         raise InvalidRequest(f"set options.labels to the labels of {path.name}: `imagenet1k`, a file with one label a line, or a list")
     classes = len(last) if last is not None else len(labels_of(labels, None))
-    network = _created(name, {**arguments, "num_classes": classes})
+    network = _created(name, {**arguments, "num_classes": classes}, state)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -111,9 +112,10 @@ def _local(path: Path, options: Mapping[str, Any], arguments: dict[str, Any]) ->
     return name, network
 
 
-def _created(name: str, arguments: Mapping[str, Any]) -> Any:
+def _created(name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
     try:
-        return timm.create_model(name, pretrained=False, **arguments)
+        with Budget(state.values()):
+            return timm.create_model(name, pretrained=False, **arguments)
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidRequest(f"timm can't build {name} with options.model_args {dict(arguments)}: {reason}") from error

@@ -17,6 +17,7 @@ from ultralytics.nn import tasks
 from ultralytics.nn.modules.head import Detect, v10Detect
 
 from candor.errors import UnsafeArtifact
+from models.families._budget import Budget
 from models.families._yolo_run import Raw
 
 DESCRIPTION = "model.json"
@@ -67,8 +68,9 @@ def build(description: Mapping[str, Any], weights: Path) -> Any:
     """
     check(description)
     try:
-        model = tasks.DetectionModel(copy.deepcopy(dict(description)), verbose=False)
         state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(weights).items()}
+        with Budget(state.values()):
+            model = tasks.DetectionModel(copy.deepcopy(dict(description)), verbose=False)
         model.load_state_dict(state, strict=True)
     except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]

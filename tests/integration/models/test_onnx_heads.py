@@ -165,13 +165,12 @@ def test_a_classifier_of_ultralytics_gets_its_own_pixels(tmp_path: Path) -> None
 
 def test_labels_of_another_number_are_refused_with_both(tmp_path: Path) -> None:
     outputs, _, _ = HEADS["ultralytics"]
-    for number, (options, reason) in enumerate(
-        [
-            ({"labels": ["a", "b"], "head": "ultralytics"}, "has 3 classes and options.labels gives 2"),
-            ({"labels": "coco80"}, r"output0 \[1, 7, 84\].*80 labels: no head fits"),
-            ({"labels": "from-model"}, r"names no labels: set options\.labels"),
-        ]
-    ):
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"labels": ["a", "b"], "head": "ultralytics"}, "has 3 classes and options.labels gives 2"),
+        ({"labels": "coco80"}, r"output0 \[1, 7, 84\].*80 labels: no head fits"),
+        ({"labels": "from-model"}, r"names no labels: set options\.labels"),
+    ]
+    for number, (options, reason) in enumerate(wrong):
         with pytest.raises(InvalidRequest, match=reason):
             loaded(known(tmp_path / "known.onnx", outputs), tmp_path / str(number), **options)
 

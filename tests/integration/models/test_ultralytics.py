@@ -186,6 +186,15 @@ def test_a_description_that_names_anything_but_layers_is_refused(change: dict[st
         check_description({**TINY, **change})
 
 
+@pytest.mark.parametrize("layer", [["Conv", [10**9, 3, 2]], ["Conv", [8, 99_999, 2]]])
+def test_a_description_of_a_network_that_no_machine_holds_is_refused_at_once(source: Path, tmp_path: Path, layer: list[Any]) -> None:
+    content = torch.load(source, weights_only=False)
+    content["model"].yaml = {**copy.deepcopy(TINY), "backbone": [*copy.deepcopy(TINY["backbone"][:4]), [-1, 1, *layer]]}  # type: ignore[index]
+    torch.save(content, tmp_path / "absurd.pt")
+    with pytest.raises(UnsafeArtifact, match="do not belong together"):
+        taken_in(tmp_path / "absurd.pt", tmp_path / "artifact")
+
+
 @pytest.mark.parametrize("name", ["yolo11n", "yolov99z", "/no/such/file.pt"])
 def test_an_official_name_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     def offline(*_args: Any, **_named: Any) -> str:
