@@ -125,3 +125,12 @@ def test_the_published_schema_says_the_same() -> None:
     assert not [change for change in wrong if check.is_valid({**PLAIN, **change})]
     published = Path(__file__).parents[3] / "docs" / "reference" / "manifest.schema.json"
     assert json.loads(published.read_text(encoding="utf-8")) == schema
+
+
+def test_the_guide_names_every_option() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    for family, options in FAMILIES.items():
+        known = {f"{name}.{field}" for name in ("input", "output") for field in options.parts[name].model_fields}
+        inner = {name.partition(".")[2] for name in known}
+        known |= {f"options.{field}" for field in options.options.model_fields if field not in inner}
+        assert not [name for name in sorted(known) if f"`{name}`" not in guide], family
