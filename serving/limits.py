@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from candor.errors import QuotaExceeded, RateLimited
 from serving import metrics
@@ -12,6 +13,8 @@ from serving.access import Principal
 from serving.config import TeamLimits
 from store import Store
 from store.teams import Teams
+
+_ROW_SECONDS = 5.0  # within which the row of what came in whole is in the store
 
 
 @dataclass(slots=True)
@@ -56,42 +59,82 @@ class Rates:
         bucket.left -= items
 
 
+@dataclass(slots=True)
+class _Pending:
+    """What this process is about to store of a team: bytes that come in now, and where the sum in the store will be soon."""
+
+    running: int = 0
+    soon: int = 0
+    since: float = float("-inf")
+
+    def used(self, stored: int) -> int:
+        """Return what counts as stored: what came in whole a moment ago may not have its row yet."""
+        return max(stored, self.soon) if time.monotonic() - self.since < _ROW_SECONDS else stored
+
+    def comes(self, used: int, size: int) -> None:
+        self.soon, self.since = used + size, time.monotonic()
+
+
+_pending: WeakKeyDictionary[Store, dict[str, _Pending]] = WeakKeyDictionary()
+
+
 async def within_quota(data: AsyncIterator[bytes], store: Store, principal: Principal, configured: TeamLimits) -> AsyncIterator[bytes]:
     """Pass on the bytes of what a team stores, while it has room for them. What is refused must be left nowhere.
 
-    It is asked for its room before the first byte, and again after the last one: what came in meanwhile by another way counts.
+    The store is asked before the first byte, and again after the last one: what came in meanwhile by another way counts. What other
+    requests of this process store at the same time counts too; those of another process may pass the quota once.
 
     Raises:
         QuotaExceeded: it has not.
     """
-    room, passed = await room_for(store, principal, configured), 0
-    async for chunk in data:
-        passed += len(chunk)
-        if room is not None and passed > room:
-            raise _exceeded(principal)
-        yield chunk
-    room = await room_for(store, principal, configured)
-    if room is not None and passed > room:
-        raise _exceeded(principal)
+    most = _most(principal, configured)
+    if most is None:
+        async for chunk in data:
+            yield chunk
+        return
+    stored, passed = await Teams(store).stored_bytes(principal.team), 0
+    pending = _pending_of(store, principal)
+    try:
+        _require(pending.used(stored) + pending.running, 1, most, principal)
+        async for chunk in data:
+            passed += len(chunk)
+            pending.running += len(chunk)
+            _require(pending.used(stored), pending.running, most, principal)
+            yield chunk
+        used = pending.used(await Teams(store).stored_bytes(principal.team))
+        _require(used, pending.running, most, principal)
+        pending.comes(used, passed)
+    finally:
+        pending.running -= passed
 
 
-async def room_for(store: Store, principal: Principal, configured: TeamLimits) -> int | None:
-    """Return how many bytes more a team may store; None where nothing bounds it.
+async def reserve(store: Store, principal: Principal, configured: TeamLimits, size: int) -> None:
+    """See to it that a team has room for what it announces; the row that says so must follow at once.
 
     Raises:
-        QuotaExceeded: none.
+        QuotaExceeded: it has not.
     """
-    most = principal.limits.get("storage_bytes") or configured.storage_bytes
+    most = _most(principal, configured)
     if most is None:
-        return None
-    room: int = most - await Teams(store).stored_bytes(principal.team)
-    if room <= 0:
-        raise _exceeded(principal)
-    return room
+        return
+    pending = _pending_of(store, principal)
+    used = pending.used(await Teams(store).stored_bytes(principal.team))
+    _require(used + pending.running, size, most, principal)
+    pending.comes(used, size)
 
 
-def _exceeded(principal: Principal) -> QuotaExceeded:
-    metrics.refused(principal.team, "quota_exceeded")
-    return QuotaExceeded(
-        f"the storage of the team {principal.team!r} is used up: delete models that are not needed, or ask the operator for more"
-    )
+def _most(principal: Principal, configured: TeamLimits) -> int | None:
+    return principal.limits.get("storage_bytes") or configured.storage_bytes
+
+
+def _pending_of(store: Store, principal: Principal) -> _Pending:
+    return _pending.setdefault(store, {}).setdefault(principal.team, _Pending())
+
+
+def _require(used: int, more: int, most: int, principal: Principal) -> None:
+    if used + more > most:
+        metrics.refused(principal.team, "quota_exceeded")
+        raise QuotaExceeded(
+            f"the team {principal.team!r} may store {max(0, most - used):,} more bytes, which is too little for this: delete models "
+            "that are not needed, or ask the operator"
+        )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from candor.errors import QuotaExceeded, RateLimited
 from serving.access import Principal
 from serving.config import TeamLimits
-from serving.limits import Rates, room_for, within_quota
+from serving.limits import Rates, reserve, within_quota
 from store.teams import Teams
 
 
@@ -61,6 +62,10 @@ def test_without_a_limit_nothing_is_refused() -> None:
         rates.take(principal(), 10**6)
 
 
+class FakeStore:
+    """Stands for a store that a key of its own belongs to."""
+
+
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     found = {"streets": 0}
@@ -72,14 +77,15 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return found
 
 
-async def passed(stored: dict[str, int], chunks: list[bytes], meanwhile: int = 0, **limits: int) -> bytes:
+async def passed(stored: dict[str, int], chunks: list[bytes], meanwhile: int = 0, store: Any = None, **limits: int) -> bytes:
     async def data() -> AsyncIterator[bytes]:
         for chunk in chunks:
+            await asyncio.sleep(0)
             yield chunk
         stored["streets"] += meanwhile
 
-    store: Any = None
-    return b"".join([chunk async for chunk in within_quota(data(), store, principal(**limits), TeamLimits(storage_bytes=100))])
+    bounded = within_quota(data(), store or FakeStore(), principal(**limits), TeamLimits(storage_bytes=100))
+    return b"".join([chunk async for chunk in bounded])
 
 
 async def test_what_a_team_stores_stays_within_its_quota(stored: dict[str, int]) -> None:
@@ -92,4 +98,19 @@ async def test_what_a_team_stores_stays_within_its_quota(stored: dict[str, int])
     stored["streets"] = 100
     with pytest.raises(QuotaExceeded):
         await passed(stored, [])
-    assert await room_for(None, principal(), TeamLimits()) is None  # type: ignore[arg-type]
+
+
+async def test_what_comes_in_at_once_counts_though_no_row_is_there_yet(stored: dict[str, int]) -> None:
+    store: Any = FakeStore()
+    ended = await asyncio.gather(*(passed(stored, [b"a" * 15, b"b" * 15], store=store) for _ in range(9)), return_exceptions=True)
+    assert sum(isinstance(one, bytes) for one in ended) <= 3
+    assert all(isinstance(one, bytes | QuotaExceeded) for one in ended)
+    with pytest.raises(QuotaExceeded):
+        await reserve(store, principal(), TeamLimits(storage_bytes=100), 101)
+    fresh: Any = FakeStore()
+    await reserve(fresh, principal(), TeamLimits(storage_bytes=100), 60)
+    with pytest.raises(QuotaExceeded):
+        await reserve(fresh, principal(), TeamLimits(storage_bytes=100), 60)
+    stored["streets"] = 60  # its row is there: it does not count twice
+    assert await passed(stored, [b"a" * 40], store=fresh) == b"a" * 40
+    await reserve(fresh, principal(), TeamLimits(), 10**12)

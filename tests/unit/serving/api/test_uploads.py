@@ -83,6 +83,6 @@ async def test_a_team_stores_no_more_than_its_room(folder: Path) -> None:
     async with running(settings_in(folder, teams={"storage_bytes": 15})) as server:
         upload = (await server.client.post(BEGIN, json=announced(content))).json()["id"]
         told = is_problem(await server.client.post(BEGIN, json=announced(b"another one")), 403, "quota_exceeded")
-        assert "5 more" in told  # what is announced counts
+        assert "5 more bytes" in told  # what is announced counts
         assert (await server.client.post(BEGIN, json=announced(content))).json()["id"] == upload
         assert (await send(server, upload, 0, content)).json()["complete"]
