@@ -57,6 +57,7 @@ def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("server: {port: x}\nlimits: {items: 0}", "limits.items"),
         ("server: {topology: many}", "server.topology"),
         ("server: {host: 0.0.0.0}", "allow_remote: true if you mean it"),
+        ("server: {host: 0.0.0.0, allow_remote: true, auth: none}", "server.auth is none, and server.host 0.0.0.0 is beyond loopback"),
         ("tasks: {segmentation: {model: x}}", "tasks.segmentation"),
         ("policy: {from_scratch_below: {classification: 1.5}}", "policy.from_scratch_below.classification"),
         ("policy: {from_scratch_below: {segmentation: 0.5}}", "policy.from_scratch_below.segmentation"),
