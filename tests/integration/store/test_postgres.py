@@ -44,11 +44,12 @@ async def stores(url: str) -> AsyncIterator[list[Store]]:
 async def test_one_job_of_a_kind_is_claimed(stores: list[Store]) -> None:
     jobs = [Jobs(store) for store in stores]
     for _ in range(15):
-        waiting = [await jobs[0].add("fit", {}) for _ in stores] + [await jobs[0].add("validation", {})]
-        claims = [of_process.claim(job.id) for job in waiting for of_process in jobs]
-        assert sum(await asyncio.gather(*claims)) == 2
+        fits = [await jobs[0].add("fit", {}) for _ in jobs]
+        validation = await jobs[0].add("validation", {})
+        assert sum(await asyncio.gather(*(of_process.claim(job.id) for of_process, job in zip(jobs, fits, strict=True)))) == 1
+        assert sum(await asyncio.gather(*(of_process.claim(validation.id) for of_process in jobs))) == 1
         assert sorted(job.kind for job in await jobs[0].running()) == ["fit", "validation"]
-        for job in waiting:
+        for job in (*fits, validation):
             await jobs[0].cancel(job.id)
 
 
@@ -93,16 +94,18 @@ async def test_a_key_is_claimed_once_and_claimed_again_when_it_is_free(stores: l
 
 
 async def test_a_claim_meets_a_release(stores: list[Store]) -> None:
-    """The insert finds the key taken, and by the time that it is read it is free: then it is ours."""
+    """A claim waits for a release that is not committed yet, and then the key is ours."""
     first, second = stores[:2]
     await first.claim("k", "print", 60)
-    free = asyncio.Event()
+    began, free = asyncio.Event(), asyncio.Event()
 
     async def release_slowly(connection: AsyncConnection) -> None:
         await connection.execute(sa.delete(idempotency).where(idempotency.c.key == "k"))
+        began.set()
         await free.wait()
 
     releasing = asyncio.create_task(first.run(release_slowly))
+    await began.wait()
     claiming = asyncio.create_task(second.claim("k", "print", 60))
     await asyncio.sleep(0.2)
     assert not claiming.done()
