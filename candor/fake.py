@@ -2,7 +2,8 @@
 
 The whole server is tested with it in milliseconds. Its items are any bytes, or JSON orders that make it misbehave:
 `{"units": 3}`, `{"fail": "prepare" | "infer" | "batch" | "finish"}`. `manifest.input` may set a cost in seconds,
-`{"base": a, "each": b}`: a batch of n units takes a + b n.
+`{"base": a, "each": b}`: a batch of n units takes a + b n; how long a load takes, `{"load": seconds}`; and what it holds,
+`{"bytes": n}`.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ class FakeModel:
         self._classes = max(1, len(manifest.labels))
         self._base = float(manifest.input.get("base", 0.0))
         self._each = float(manifest.input.get("each", 0.0))
+        self._bytes = int(manifest.input.get("bytes", 1 << 20))
         self.batches: list[int] = []
 
     def warmup(self) -> None:
         """Nothing is slow the first time."""
 
     def memory(self) -> int:
-        """As configured nowhere: one mebibyte."""
-        return 1 << 20
+        """As it is told; nothing is really held."""
+        return self._bytes
 
     def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
         """Read the orders; empty bytes are unreadable."""
@@ -102,10 +104,11 @@ class FakeFamily:
         """Write a file that stands for weights; the task's labels and costs come from `options`."""
         (folder / "model.json").write_text(json.dumps({"source": source}))
         labels = tuple(options.get("labels", () if options.get("task") == "transcription" else ("cat", "dog")))
-        return Adopted(labels=labels, input={key: options[key] for key in ("base", "each", "fail") if key in options})
+        return Adopted(labels=labels, input={key: options[key] for key in ("base", "each", "fail", "load", "bytes") if key in options})
 
     def load(self, manifest: Manifest, artifact: Path, device: Device) -> FakeModel:
         """Return a fake model; `manifest.input["fail"]` makes the load itself fail."""
         if manifest.input.get("fail"):
             raise CandorError("told to fail in load")
+        time.sleep(float(manifest.input.get("load", 0.0)))
         return FakeModel(manifest)

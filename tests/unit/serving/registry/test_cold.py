@@ -91,3 +91,22 @@ async def test_a_broken_version_is_not_loaded_again_by_every_request(server: Ser
         (entry,) = (await asked(server, "bad")).json()["drafts"]
         assert entry["error"]["detail"] == "told to fail"
     assert loads.begun == ["bad"]
+
+
+async def test_more_models_than_fit_are_all_served_and_few_are_held(folder: Path, loads: Loads) -> None:
+    room = 3 << 20
+    async with running(settings_in(folder, engine={"device": "cpu", "prepare_threads": 2, "cache_bytes": room})) as server:
+        await server.ready()
+        names = [f"model-{n}" for n in range(6)]
+        for name in names:
+            await ready(server, name)
+        asked = [server.drafts([image(f"{n}")], model=names[n * n % 6]) for n in range(36)]
+        found = await asyncio.gather(*asked)
+        assert {entry["model_version"].partition("@")[0] for (entry,) in found} == {names[n * n % 6] for n in range(36)}
+        states = [server.drafters["detection"]._engine.state(one["version"])[0] for one in await listed(server)]
+        assert states.count("ready") <= 3
+
+
+async def listed(server: Server) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await server.client.get("/v1/models")).json()["models"]
+    return [one for one in found if one["task"] == "detection"]
