@@ -34,6 +34,7 @@ from candor.predictions import Classification, Floats, Prediction, Task
 from models.families._image_boxes import Candidates, Head, detections
 from models.families._image_crop import crop
 from models.families._image_letterbox import Letterbox
+from models.families._malloc import in_use
 from models.families._onnx_heads import CLASSIFIERS, DETECTORS
 from models.images import decode
 
@@ -61,19 +62,23 @@ class _OnnxModel:
         self._scale = np.float32(described.get("scale", 255.0))
         self._mean = np.array(described.get("mean", [0, 0, 0]), np.float32)
         self._std = np.array(described.get("std", [1, 1, 1]), np.float32)
-        self._bytes = (artifact / WEIGHTS).stat().st_size
+        before = in_use()
         self._outputs: list[str] | None = manifest.output.get("outputs")
         self._session: Session | None = Session(artifact / WEIGHTS, device, described.get("batch"))
+        self._weights = max((artifact / WEIGHTS).stat().st_size, in_use() - before)
+        self._working, self._largest = 0, 1  # bytes of working memory for one image; most images at once so far
         if missing := set(self._outputs or ()) - set(self._session.outputs):
             raise UnsafeArtifact(f"{WEIGHTS} has no output {', '.join(sorted(missing))}, which its manifest names")
 
     def warmup(self) -> None:
-        """Run one gray image."""
+        """Run one gray image, and see what onnxruntime keeps for it."""
+        before = in_use()
         self._rows([np.full((self._size[1], self._size[0], 3), 114, np.uint8)])
+        self._working = max(self._working, in_use() - before)
 
     def memory(self) -> int:
-        """Bytes of the file, which is mostly weights."""
-        return self._bytes
+        """Bytes of weights, and of working memory for as many images as came at once: onnxruntime keeps that between calls."""
+        return self._weights + self._working * self._largest
 
     def cost(self, unit: Any) -> float:
         """Every image has the same size by now."""
@@ -87,6 +92,7 @@ class _OnnxModel:
         """Return for each image its outputs."""
         if self._session is None:
             raise ModelUnavailable("the model was closed")
+        self._largest = max(self._largest, min(len(images), self._session.batch or len(images)))
         return list(zip(*self._session.run([self._scaled(image) for image in images], self._outputs), strict=True))
 
     def _scaled(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact, Wron
 from candor.families import Adopted, Device, LoadedModel
 from candor.manifest import Manifest
 from candor.predictions import Classification, Detections, Task
+from models.families._malloc import in_use
 from models.families.onnx import OnnxFamily
 from tests.integration.models.images import BAD
 from tests.integration.models.networks import exported_classifier, exported_detector
@@ -76,6 +78,24 @@ def test_yolox_finds_what_is_there(pictures: list[bytes], tmp_path: Path) -> Non
         best.append((adopted.labels[found.class_index[0]], found.score[0]))
     assert [name for name, _ in best] == ["cup", "cat", "person"]
     assert min(score for _, score in best) > 0.6
+
+
+def test_memory_is_what_it_takes_and_closing_gives_it_back(tmp_path: Path, pictures: list[bytes]) -> None:
+    source = shared_data("models", "yolox_nano.onnx")
+    _, manifest = taken_in(source, tmp_path / "artifact", {"labels": "coco80"})
+    OnnxFamily().load(manifest, tmp_path / "artifact", Device(threads=1)).close()  # the library's own, once
+    gc.collect()
+    before = in_use()
+    model = OnnxFamily().load(manifest, tmp_path / "artifact", Device(threads=1))
+    model.warmup()
+    predict(model, pictures[:1], batch=1)
+    gc.collect()
+    held = in_use() - before
+    assert source.stat().st_size * 3 < held  # working memory is the larger part
+    assert 0.4 < model.memory() / held < 2.5
+    model.close()
+    gc.collect()
+    assert in_use() - before < 0.25 * held
 
 
 def tiny(path: Path, output: list[int | str], shape: list[int | str] | None = None, metadata: Mapping[str, str] | None = None) -> Path:
