@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from candor.errors import CandorError, MediaTooLarge, StorageUnavailable, UnknownUpload, UnsafeArtifact
+from candor.errors import CandorError, MediaTooLarge, StorageUnavailable, UnknownUpload
 from candor.ids import new_id
-from store.places import discard, place_of
+from store.places import MissingBlob, discard, fetch, place_of
 from store.store import Store
 from store.tables import uploads
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_AT_ONCE = 2**20  # bytes that are copied at once
 _THREADS = 8  # of their own, so that a slow object store holds up nothing else
 _RETRY_AFTER = 5.0
 _NOT_STORED = "the upload can't be stored"
@@ -80,7 +77,7 @@ class Blobs:
             raise MediaTooLarge(f"upload {upload_id!r} has {blob.bytes:,} bytes; an item may have {max_bytes:,}")
         try:
             return await self._do(f"upload {upload_id!r} can't be read", self._read, blob.sha256)
-        except _Missing as error:
+        except MissingBlob as error:
             raise _gone(upload_id) from error
 
     async def upload_to(self, upload_id: str, path: Path, team: str | None = None) -> Blob:
@@ -91,8 +88,8 @@ class Blobs:
         """
         blob = await self._upload(upload_id, team)
         try:
-            await self._do(f"upload {upload_id!r} can't be fetched", self._fetch, blob.sha256, path)
-        except _Missing as error:
+            await self._do(f"upload {upload_id!r} can't be fetched", fetch, self._place, blob.sha256, path)
+        except MissingBlob as error:
             raise _gone(upload_id) from error
         return blob
 
@@ -112,8 +109,8 @@ class Blobs:
             StorageUnavailable: it is not there, or can't be read or written.
         """
         try:
-            await self._do(f"blob {sha256} can't be fetched", self._fetch, sha256, path)
-        except _Missing as error:
+            await self._do(f"blob {sha256} can't be fetched", fetch, self._place, sha256, path)
+        except MissingBlob as error:
             raise StorageUnavailable(f"blob {sha256} is gone: restore it from a backup, or check storage.blobs") from error
 
     async def exists(self, sha256: str) -> bool:
@@ -161,47 +158,18 @@ class Blobs:
         try:
             return self._place.read(sha256)
         except FileNotFoundError as error:
-            raise _Missing from error
-
-    def _fetch(self, sha256: str, path: Path) -> None:
-        try:
-            source = self._place.open(sha256)
-        except FileNotFoundError as error:
-            raise _Missing from error
-        with source:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".fetch-", delete=False)  # noqa: SIM115 - it may be renamed
-            try:
-                found = _copy(source, file)
-                if found != sha256:
-                    raise UnsafeArtifact(f"blob {sha256} holds other content, {found}: restore it from a backup")
-                file.flush()
-                os.replace(file.name, path)
-            finally:
-                discard(file)
+            raise MissingBlob from error
 
     async def _do(self, what: str, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Work in a thread, and turn what a disk or a network says into errors of ours, which begin with `what`."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments, **named))
-        except (CandorError, _Missing):
+        except (CandorError, MissingBlob):
             raise
         except OSError as error:
             raise StorageUnavailable(f"{what}: {error.strerror or type(error).__name__}", retry_after=_RETRY_AFTER) from error
         except Exception as error:  # each driver has a tree of its own; its words may name hosts and keys
             raise StorageUnavailable(f"{what}: {type(error).__name__}", retry_after=_RETRY_AFTER) from error
-
-
-class _Missing(Exception):
-    """There is no such blob."""
-
-
-def _copy(source: IO[bytes], target: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while chunk := source.read(_AT_ONCE):
-        digest.update(chunk)
-        target.write(chunk)
-    return digest.hexdigest()
 
 
 def _gone(upload_id: str) -> UnknownUpload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import IO, Any, Protocol, cast
 
 import fsspec
 
-from candor.errors import InvalidRequest
+from candor.errors import InvalidRequest, UnsafeArtifact
 
 _AT_ONCE = 2**20  # bytes that are copied at once
 _S3 = {"max_concurrency": 2}  # parts of 50 MB that are in memory at once while a large file is sent
@@ -69,6 +70,38 @@ def place_of(place: str | Path) -> Place:
     except (ValueError, TypeError) as error:
         raise InvalidRequest(f"storage.blobs is a URL that can't be used: {error}") from error
     return Remote(files, path)
+
+
+class MissingBlob(Exception):
+    """There is no such blob."""
+
+
+def fetch(place: Place, sha256: str, path: Path) -> int:
+    """Copy a blob into a file on this machine, whole or not at all, and return its bytes.
+
+    Raises:
+        MissingBlob: there is none.
+        UnsafeArtifact: what is stored has another hash.
+    """
+    try:
+        source = place.open(sha256)
+    except FileNotFoundError as error:
+        raise MissingBlob from error
+    with source:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".fetch-", delete=False)  # noqa: SIM115 - it may be renamed
+        try:
+            digest = hashlib.sha256()
+            while chunk := source.read(_AT_ONCE):
+                digest.update(chunk)
+                file.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise UnsafeArtifact(f"blob {sha256} holds other content, {digest.hexdigest()}: restore it from a backup")
+            file.flush()
+            os.replace(file.name, path)
+            return file.tell()
+        finally:
+            discard(file)
 
 
 def discard(file: IO[bytes]) -> None:
