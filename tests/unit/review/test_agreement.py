@@ -88,7 +88,8 @@ def test_what_is_undefined_says_so() -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    for wrong in ([[1, 2]], [[0, 0], [0, 0]], [[1, -1], [1, 1]], [[NAN, 1], [1, 1]]):
+    wrongs: list[list[list[float]]] = [[[1, 2]], [[0, 0], [0, 0]], [[1, -1], [1, 1]], [[NAN, 1], [1, 1]]]
+    for wrong in wrongs:
         with pytest.raises(InvalidRequest):
             kappa(wrong)
     with pytest.raises(InvalidRequest):

@@ -104,7 +104,9 @@ def test_a_class_further_down_the_list_is_a_correction(position: int, verdict: s
 def test_two_boxes_on_one_object_are_matched_by_class_first() -> None:
     near, nearer = Box("cat", (0, 0, 100, 100)), Box("dog", (0, 0, 100, 90))
     final = Box("dog", (0, 0, 100, 98))
-    assert match([near, nearer], [final]) == [(1, 0, pytest.approx(90 / 98))]
+    [(first, second, overlap)] = match([near, nearer], [final])
+    assert (first, second) == (1, 0)
+    assert overlap == pytest.approx(90 / 98)
     assert match([near], [final], same_class=True) == []
 
 
@@ -122,7 +124,7 @@ def test_two_boxes_on_one_object_are_matched_by_class_first() -> None:
     ],
 )
 def test_final_labels_of_the_wrong_kind_are_refused(task: str, final: dict[str, object]) -> None:
-    draft = {"detection": detection, "classification": classification, "transcription": transcription}[task]()
+    draft = {"detection": detection(), "classification": classification(), "transcription": transcription()}[task]
     with pytest.raises(InvalidRequest):
         compare(task, draft, final)  # type: ignore[arg-type]
 
