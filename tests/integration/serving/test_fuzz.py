@@ -1,4 +1,7 @@
-"""The API against its own OpenAPI document: what it describes is what it does, for requests that follow it and requests that don't."""
+"""The API against its own OpenAPI document: what it describes is what it does, for requests that follow it and requests that don't.
+
+They come with a key that may do everything; schemathesis itself tries without one, too.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from serving.api.services import Services
 from serving.composition import local_drafters, opened_store, router
 from serving.config import Settings
 from serving.http.app import create_app, openapi_document
+from serving.keys import first_key
 from serving.loading import install_all
 from tests.unit.serving.served import settings_in
 
@@ -26,15 +30,16 @@ from tests.unit.serving.served import settings_in
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder: Path = tmp_path_factory.mktemp("fuzz")
-    settings: Settings = settings_in(folder, media={"allowed_hosts": ["nowhere.invalid"]})
+    settings: Settings = settings_in(folder, media={"allowed_hosts": ["nowhere.invalid"]}, server={"auth": "keys"})
     install_all(settings)
+    key = first_key(settings)
 
     @asynccontextmanager
     async def start() -> AsyncIterator[Services]:
         async with opened_store(settings) as (store, blobs), local_drafters(settings, TASKS, store, blobs) as drafters:
-            yield Services(settings, router(settings, drafters), store, blobs)
+            yield Services(settings, router(settings, drafters, store), store, blobs)
 
-    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(start, settings.limits.body_bytes))
+    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(start, settings.limits.body_bytes)), key
     asgi.shutdown_lifespans()
 
 
@@ -52,9 +57,11 @@ EXCLUDED: list[Any] = [positive_data_acceptance, negative_data_rejection]
     + [(*operation, GenerationMode.NEGATIVE) for operation in OPERATIONS if "/drafts" in operation[0]],  # the others take nothing
 )
 def test_the_api_is_what_its_document_says(api: Any, path: str, method: str, mode: GenerationMode) -> None:
+    described, key = api
+
     @thorough
-    @hypothesis.given(case=api[path][method].as_strategy(generation_mode=mode))
+    @hypothesis.given(case=described[path][method].as_strategy(generation_mode=mode))
     def documented(case: Case[Any]) -> None:
-        case.call_and_validate(excluded_checks=EXCLUDED)
+        case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, excluded_checks=EXCLUDED)
 
     documented()
