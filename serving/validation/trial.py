@@ -86,13 +86,13 @@ async def _watched(process: asyncio.subprocess.Process, order: Order, scratch: P
 
 
 def _environment(scratch: Path, threads: int) -> dict[str, str]:
-    """Nothing of the server's own: no address, no password, no key."""
+    """Nothing of the server's own: no address, no password, no key. Threads that wait do so asleep: hot models need the cores."""
     home = str(scratch / "home")
     root = str(Path(serving.__file__).parents[1])
     Path(home).mkdir(exist_ok=True)
     system = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, "XDG_CACHE_HOME": home, "PYTHONPATH": root}
     caches = {"MPLCONFIGDIR": home, "YOLO_CONFIG_DIR": home, "TORCH_HOME": home, "HF_HOME": home, "NUMBA_CACHE_DIR": home}
-    quiet = {"HF_HUB_OFFLINE": "1", "YOLO_OFFLINE": "true", "PYTHONDONTWRITEBYTECODE": "1"}
+    quiet = {"HF_HUB_OFFLINE": "1", "YOLO_OFFLINE": "true", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
     return {**system, **caches, **quiet, "OMP_NUM_THREADS": str(threads)}
 
 
