@@ -37,7 +37,7 @@ def make_engine(url: str, synchronous: Synchronous = "full", *, patient: bool = 
     Raises:
         InvalidRequest: no SQLAlchemy URL, or one of a database that has no place to stay.
     """
-    parsed = _parse(url)
+    parsed = parse(url)
     if parsed.get_backend_name() != "sqlite":
         return _make_postgresql(parsed, patient)
     # isolation_level None: the driver begins nothing on its own, so that DDL is in transactions too
@@ -52,9 +52,9 @@ def _make_postgresql(url: sa.URL, patient: bool) -> AsyncEngine:
     size = str(url.query.get("pool_size", _POOL))
     if not size.isdecimal() or int(size) < 1:
         raise InvalidRequest(f"pool_size in storage.database_url is a number of connections, at least 1, not {size!r}")
-    milliseconds = {"lock_timeout": BUSY_SECONDS, "idle_in_transaction_session_timeout": 2 * _STATEMENT_SECONDS}
+    milliseconds = {"lock_timeout": BUSY_SECONDS}
     if not patient:
-        milliseconds["statement_timeout"] = _STATEMENT_SECONDS
+        milliseconds |= {"statement_timeout": _STATEMENT_SECONDS, "idle_in_transaction_session_timeout": 2 * _STATEMENT_SECONDS}
     session = {name: f"{seconds * 1000:.0f}" for name, seconds in milliseconds.items()}
     return create_async_engine(
         url.difference_update_query(["pool_size"]),
@@ -200,7 +200,12 @@ def not_append_only(dialect: sa.Dialect, table: str) -> list[str]:
     return [f"DROP TRIGGER {table}_no_{verb} ON {table}" for verb in ("change", "truncate")] + [f"DROP FUNCTION {table}_refuse()"]
 
 
-def _parse(url: str) -> sa.URL:
+def parse(url: str) -> sa.URL:
+    """Return a database's URL in its parts.
+
+    Raises:
+        InvalidRequest: it is none, or one of a database that has no place to stay.
+    """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
@@ -215,5 +220,5 @@ def _in_memory(url: sa.URL) -> bool:
 
 
 def _sqlite_file(url: str) -> Path | None:
-    parsed = _parse(url)
+    parsed = parse(url)
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None

@@ -28,7 +28,7 @@ def migrate(url: str, revision: str = "head") -> None:
         InvalidRequest: the URL is wrong.
         StorageUnavailable: the database or its folder refused, or it was made by a newer Candor.
     """
-    _run(url, partial(_upgrade, revision))
+    in_transaction(url, partial(_upgrade, revision))
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -37,7 +37,7 @@ def downgrade(url: str, revision: str) -> None:
     Raises:
         InvalidRequest, StorageUnavailable: as for `migrate`.
     """
-    _run(url, partial(_downgrade, revision))
+    in_transaction(url, partial(_downgrade, revision))
 
 
 def revision_of(url: str) -> str | None:
@@ -46,18 +46,19 @@ def revision_of(url: str) -> str | None:
     Raises:
         InvalidRequest, StorageUnavailable: as for `migrate`.
     """
-    return _run(url, lambda connection: MigrationContext.configure(connection).get_current_revision())
+    return in_transaction(url, lambda connection: MigrationContext.configure(connection).get_current_revision())
 
 
-def _run(url: str, work: Callable[[sa.Connection], T]) -> T:
+def in_transaction(url: str, work: Callable[[sa.Connection], T]) -> T:
+    """Do work while no other process migrates, and commit it. Blocks, as `migrate` does, and raises what that does."""
     with dialects.migration_lock(url):
         try:
-            return asyncio.run(_in_transaction(url, work))
+            return asyncio.run(_done(url, work))
         except (sa.exc.SQLAlchemyError, CommandError, OSError) as error:
             raise StorageUnavailable(f"the database can't be migrated: {getattr(error, 'orig', None) or error}") from error
 
 
-async def _in_transaction(url: str, work: Callable[[sa.Connection], T]) -> T:
+async def _done(url: str, work: Callable[[sa.Connection], T]) -> T:
     engine = dialects.for_writing(dialects.make_engine(url, patient=True))
     try:
         async with engine.connect() as connection:
