@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ OPEN = 64  # unfinished uploads of one team
 _GRACE = timedelta(hours=1)  # expired ones are swept that much later, when surely no request works on them
 _SWEPT = 20  # most expired uploads that one creation removes
 _LEAST = 2**20  # bytes of a part that is not the last, so that no upload has too many parts
+_JOINING = ".joining-"
 _COPIED = 2**20  # bytes at once when parts are joined
 
 
@@ -208,14 +210,13 @@ class PartialUploads:
         row, parts = found[0], [_Part(*part) for part in found[0].parts]
         try:
             right = await self._joined(upload_id, parts, row.sha256)
-        except (CandorError, OSError) as error:
+        except Exception as error:
             if (now := await self._finished(upload_id, team)) is not None:
                 return now  # the other one was faster, and took the parts away
-            if isinstance(error, CandorError):
-                raise
-            raise StorageUnavailable(
-                f"the parts of upload {upload_id!r} can't be joined: {error.strerror or error}", retry_after=1.0
-            ) from error
+            if isinstance(error, FileNotFoundError):
+                await self._remove(upload_id)
+                raise UnknownUpload(f"a part of upload {upload_id!r} is gone from the store: upload the file anew") from error
+            raise error if isinstance(error, CandorError) else _storage("the parts can't be joined", error) from error
         if not right:
             await self._remove(upload_id)
             raise InvalidRequest(
@@ -275,8 +276,8 @@ class _Parts:
             except FileNotFoundError:  # a folder, and not an object store
                 files.makedirs(folder, exist_ok=True)
                 files.pipe_file(f"{folder}/{name}", data)
-        except OSError as error:
-            raise StorageUnavailable(f"the part can't be stored: {error.strerror or type(error).__name__}", retry_after=1.0) from error
+        except Exception as error:
+            raise _storage("the part can't be stored", error) from error
 
     def copy(self, upload_id: str, names: list[str], file: IO[bytes]) -> str:
         """Copy the parts one after another into a file, and return the SHA-256 of the whole."""
@@ -297,8 +298,8 @@ class _Parts:
             files.rm(folder if name is None else f"{folder}/{name}", recursive=name is None)
         except FileNotFoundError:
             pass
-        except OSError as error:
-            raise StorageUnavailable(f"parts can't be removed: {error.strerror or type(error).__name__}", retry_after=1.0) from error
+        except Exception as error:
+            raise _storage("parts can't be removed", error) from error
 
     def _folder(self, upload_id: str) -> tuple[Any, str]:
         files, path = fsspec.core.url_to_fs(self._place, use_listings_cache=False)
@@ -329,10 +330,21 @@ def _own(upload_id: str, team: str) -> sa.Select[Any]:
     return sa.select(partial_uploads).where(partial_uploads.c.id == upload_id, partial_uploads.c.team == team)
 
 
+def _storage(what: str, error: Exception) -> StorageUnavailable:
+    """Return an error of a disk or a driver as one of ours; of a driver's only the kind, for its words may name hosts and keys."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return StorageUnavailable(f"{what}: {reason}", retry_after=1.0)
+
+
 def _elsewhere(received: int) -> Conflict:
     return Conflict(f"{received} bytes have arrived: go on with the part at offset={received}")
 
 
 def _temporary(folder: Path) -> Any:
+    """Return a new file in a folder, from which what a killed process left goes."""
     folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.NamedTemporaryFile(dir=folder, prefix=".joining-")
+    for left in folder.glob(f"{_JOINING}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _GRACE.total_seconds():
+                left.unlink()
+    return tempfile.NamedTemporaryFile(dir=folder, prefix=_JOINING)

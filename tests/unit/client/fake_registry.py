@@ -88,6 +88,10 @@ class FakeRegistry:
         self.announced = self.told[-1]
         return self._state(201)
 
+    def _whole(self, body: bytes) -> httpx.Response:
+        self.received = body
+        return httpx.Response(201, json={"id": "upl_1"})
+
     def _state(self, status: int = 200) -> httpx.Response:
         complete = len(self.received) == self.announced["bytes"]
         if complete and hashlib.sha256(self.received).hexdigest() != self.announced["sha256"]:
@@ -136,7 +140,7 @@ class FakeRegistry:
 
     _routes: ClassVar[dict[str, Callable[..., httpx.Response]]] = {
         r"POST /v1/uploads/resumable": _begin,
-        r"POST /v1/uploads": lambda self, body: (setattr(self, "received", body), httpx.Response(201, json={"id": "upl_1"}))[1],
+        r"POST /v1/uploads": _whole,
         r"GET /v1/uploads/upl_1": lambda self, _body: self._state(),
         r"PUT /v1/uploads/upl_1/parts\?offset=(\d+)": _part,
         r"POST /v1/models/mine/versions": _register,

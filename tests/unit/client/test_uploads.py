@@ -93,7 +93,7 @@ def test_a_file_that_shrinks_is_told(large: Path) -> None:
 
 def test_a_join_that_broke_off_is_asked_for_again(large: Path) -> None:
     server = FakeRegistry()
-    state, joined = server._state, []
+    state, joined = server._state, list[bool]()
 
     def unjoined(status: int = 200) -> httpx.Response:
         answer = state(status)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from candor.errors import Conflict, InvalidRequest, MediaTooLarge, QuotaExceeded, UnknownUpload
+from candor.errors import Conflict, InvalidRequest, MediaTooLarge, QuotaExceeded, StorageUnavailable, UnknownUpload
 from store import Blobs, Store
 from store.uploads import KEPT, OPEN, PartialUpload, PartialUploads
 
@@ -213,3 +215,39 @@ async def test_bounds(uploads: PartialUploads) -> None:
     with pytest.raises(QuotaExceeded, match="DELETE"):
         await uploads.create("a", 10, SHA, 100)
     await uploads.create("b", 10, SHA, 100)
+
+
+async def test_a_lost_part_ends_the_upload(uploads: PartialUploads, folder: Path) -> None:
+    upload = await begin(uploads)
+    await put(uploads, upload, 0, 4)
+    parts(folder)[0].unlink()
+    with pytest.raises(UnknownUpload, match="upload the file anew"):
+        await put(uploads, upload, 8)
+    assert parts(folder) == []
+    assert await begin(uploads) != upload
+
+
+async def test_a_full_disk_is_storage_and_the_part_may_come_again(
+    uploads: PartialUploads, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await begin(uploads)
+
+    def full(*_given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fsspec.implementations.local.LocalFileSystem.pipe_file", full)
+        with pytest.raises(StorageUnavailable, match="No space left"):
+            await put(uploads, upload, 0)
+    assert parts(folder) == []
+    assert (await put(uploads, upload, 0, 4, 8)).complete
+
+
+async def test_what_a_killed_server_was_joining_goes(uploads: PartialUploads, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    old, new = (tmp_path / "scratch" / f".joining-{name}" for name in ("old", "new"))
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+    await put(uploads, await begin(uploads), 0, 4, 8)
+    assert files(tmp_path / "scratch") == [new]
