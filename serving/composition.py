@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from calibration.record import CalibrationRecord, load
+from candor.errors import CandorError
 from candor.families import LoadedModel
 from candor.predictions import Task
 from models.catalog import Catalog
@@ -81,7 +82,7 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
         knowledge = Knowledge(models, book, ProjectBook(store, settings))
         loaders = {task: Loader(catalog, models, installer, task, engine_settings(settings, task)) for task in tasks}
         drafters = {task: _drafter(settings, catalog, loaders[task], sources, knowledge) for task in tasks}
-        warming = []
+        warming: list[asyncio.Task[None]] = [asyncio.create_task(_swept(models, installer))]
         for drafter in drafters.values():
             stack.push_async_callback(drafter.close)
             warming.append(asyncio.create_task(drafter.warm()))
@@ -121,6 +122,16 @@ async def _opened_book(store: Store, configured: Mapping[str, CalibrationRecord]
     book = Book(calibrations, configured)
     await book.read()
     return book
+
+
+async def _swept(models: RegistryBook, installer: Installer) -> None:
+    """Remove the files of versions that were deleted; where that does not go, they take room, and that is all."""
+    try:
+        await models.read()
+        if removed := await asyncio.to_thread(installer.sweep, models.manifests()):
+            _log.info("versions_swept", removed=removed)
+    except (CandorError, OSError) as error:
+        _log.warning("versions_not_swept", detail=str(error))
 
 
 def _drafter(settings: Settings, catalog: Catalog, loader: Loader, sources: Sources, knowledge: Knowledge) -> LocalDrafter:

@@ -77,9 +77,8 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class RegistryStanding:
-    """All versions and aliases at one moment; `number` is how often they had been written to."""
+    """All versions and aliases at one moment."""
 
-    number: int
     versions: Sequence[VersionRow]
     aliases: Sequence[Alias]
 
@@ -268,7 +267,7 @@ class Registry:
             for row in rows
             if row.alias is not None
         ]
-        return RegistryStanding(int(rows[0].number or 0) if rows else 0, list(found.values()), pointing)
+        return RegistryStanding(list(found.values()), pointing)
 
     async def contents(self, ids: Iterable[str]) -> list[Content]:
         """Return the manifests and reports of these versions, those that have one."""
@@ -348,11 +347,10 @@ def _version(row: sa.Row[Any]) -> RegisteredVersion:
 
 
 def _standing_query() -> sa.Select[Any]:
-    number = sa.select(registry_changes.c.number).scalar_subquery().label("number")
     of_version = [versions.c[name] for name in ("id", "team", "model", "task", "version", "state")]
     of_alias = [aliases.c[name] for name in ("alias", "canary", "share", "revision", "moved_at")]
     joined = versions.outerjoin(aliases, aliases.c.version == versions.c.version)
-    return sa.select(number, *of_version, *of_alias).select_from(joined).order_by(versions.c.id, aliases.c.alias)
+    return sa.select(*of_version, *of_alias).select_from(joined).order_by(versions.c.id, aliases.c.alias)
 
 
 _STANDING = _standing_query()

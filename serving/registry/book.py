@@ -76,7 +76,8 @@ class RegistryBook:
         Raises:
             StorageUnavailable: the database can't be read; what was known stays.
         """
-        if await self._registry.number() == self._number:
+        number = await self._registry.number()  # first: what is written meanwhile is read again the next time
+        if number == self._number:
             return
         standing = await self._registry.standing()
         ready = {row.id for row in standing.versions if row.version is not None}
@@ -85,7 +86,7 @@ class RegistryBook:
         self._contents = {version: content for version, content in self._contents.items() if version in ready}
         self._by_name = {content.manifest.version: content for content in self._contents.values()}
         self._models = _models(standing)
-        self._number = standing.number
+        self._number = number
 
     def resolve(self, reference: str, task: Task | None, team: str) -> Choice:
         """Return what a reference stands for now; see `Resolver.resolve`."""
@@ -128,6 +129,10 @@ class RegistryBook:
             for (owner, name), model in sorted(self._models.items())
             if owner == team and task in (None, model.task) and name not in self._catalog.entries
         ]
+
+    def manifests(self) -> list[Manifest]:
+        """Return what every registered version is, of all teams."""
+        return [content.manifest for content in self._by_name.values()]
 
     def content(self, version: str) -> Content | None:
         """Return what a registered version is, by its full name; None where there is none."""

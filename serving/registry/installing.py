@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -21,6 +23,7 @@ from models import artifacts
 
 _FOLDER = ".registered"  # no model's name begins with a point
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_YOUNG = 3600.0  # seconds
 _POLL = 0.1  # seconds between looks at another process's lock
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +46,7 @@ class Installer:
         for name in (manifest.owner, manifest.name):
             if not _SAFE.fullmatch(name):
                 raise UnsafeArtifact(f"{name!r} is no name of a folder: {manifest.version} can't be brought here")
-        return self._home / manifest.owner / manifest.name / manifest.digest.removeprefix("sha256:")[:16]
+        return self._home / manifest.owner / manifest.name / _short(manifest)
 
     async def bring(self, manifest: Manifest, size: int) -> Path:
         """Return the folder with the version's files, every one of them checked by its hash; fetch them where they are not here.
@@ -60,6 +63,25 @@ class Installer:
                 await self._build(place, manifest, size)
         return place
 
+    def sweep(self, known: Iterable[Manifest]) -> int:
+        """Remove versions that are not known any more, and return how many: those that were deleted. Blocks; call it in a thread.
+
+        What was brought within the hour stays: another process may know it already.
+        """
+        keep = {(manifest.owner, manifest.name, _short(manifest)) for manifest in known}
+        removed = 0
+        for place in self._home.glob("*/*/*"):
+            young = time.time() - place.stat().st_mtime < _YOUNG
+            if young or not place.is_dir() or place.parts[-3:] in keep:
+                continue
+            lock = FileLock(place.parent / ".lock")
+            with suppress(Timeout), lock.acquire(timeout=0):
+                aside = place.with_name(f".building-{place.name}")  # `clear_abandoned` removes it where this process dies now
+                place.rename(aside)
+                shutil.rmtree(aside)
+                removed += 1
+        return removed
+
     async def _build(self, place: Path, manifest: Manifest, size: int) -> None:
         await asyncio.to_thread(artifacts.clear_abandoned, place.parent)
         with artifacts.building(place.parent) as folder:
@@ -71,6 +93,10 @@ class Installer:
             await asyncio.to_thread(artifacts.verify, folder, manifest)
             await asyncio.to_thread(artifacts.publish, folder, place)
         _log.info("version_brought", version=manifest.version, bytes=size)
+
+
+def _short(manifest: Manifest) -> str:
+    return manifest.digest.removeprefix("sha256:")[:16]
 
 
 def _whole(place: Path, manifest: Manifest) -> bool:

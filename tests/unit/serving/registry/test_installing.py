@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,16 @@ async def test_no_name_leads_out_of_the_folder(tmp_path: Path, team: str) -> Non
     manifest = Manifest("mine", "detection", "fake", dict(MANIFEST.files), owner=team)
     with pytest.raises(UnsafeArtifact):
         await Installer(tmp_path, Shelf().fetch).bring(manifest, 1)
+
+
+async def test_files_of_deleted_versions_are_swept_once_they_are_old(tmp_path: Path) -> None:
+    shelf = Shelf()
+    installer = Installer(tmp_path, shelf.fetch)
+    other = Manifest("mine", "detection", "fake", {"a.bin": MANIFEST.files["a.bin"]}, owner="ann")
+    places = [await installer.bring(manifest, 11) for manifest in (MANIFEST, other)]
+    assert installer.sweep([MANIFEST]) == 0
+    for place in places:
+        os.utime(place, (1, 1))
+    assert installer.sweep([MANIFEST]) == 1
+    assert [place.exists() for place in places] == [True, False]
+    assert sorted(path.name for path in places[0].parent.iterdir()) == sorted([".lock", places[0].name])
