@@ -41,6 +41,7 @@ class FamilyProcess:
     def __init__(self, family: str) -> None:
         self.family = family
         self.dead = False
+        self._closing = False
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[tuple[Header, memoryview]]] = {}
         self._released: deque[int] = deque()
@@ -131,6 +132,7 @@ class FamilyProcess:
 
     def close(self) -> None:
         """End it in its own time, which is short."""
+        self._closing = True
         with self._sending, suppress(OSError, subprocess.TimeoutExpired):
             frames.send(self._sock, {"op": "close"})
             self._process.wait(_CLOSE_SECONDS)
@@ -181,7 +183,8 @@ class FamilyProcess:
                         answer.set_result(frame)
         except frames.BrokenFrame as error:
             reason = f"it answered {error}"
-        self.kill(reason)
+        if not self._closing:
+            self.kill(reason)
         self._sock.close()
 
     def _lost(self) -> WorkerLost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +57,8 @@ def new(
         folder = to or Path(f"candor-{name.replace('_', '-')}")
         for path in make_package(name, task, folder):
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"next: pip install --no-build-isolation --no-deps {folder}", markup=False, highlight=False, soft_wrap=True)
+        install = f"next: {sys.executable} -m pip install --no-build-isolation --no-deps {folder}"
+        console.print(install, markup=False, highlight=False, soft_wrap=True)
         check_it = f"then: candor families check {name} --artifact {folder}/example/model.json"
         console.print(check_it, markup=False, highlight=False, soft_wrap=True)
 
