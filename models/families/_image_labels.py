@@ -8,6 +8,7 @@ from typing import Any
 
 from candor.errors import InvalidRequest
 
+_LONGEST = 200
 _WAYS = "`coco80`, `imagenet1k`, a file with one label a line, or a list"
 COCO = tuple(
     """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,bench,bird,cat,dog,
@@ -39,10 +40,27 @@ def labels_of(option: Any, classes: int | None, named: tuple[str, ...] = ()) -> 
         raise InvalidRequest(
             f"the model has {classes} classes and {'its file' if labels is named else 'options.labels'} gives {len(labels)}"
         )
+    if strange := [index for index, label in enumerate(labels) if not label.strip() or len(label) > _LONGEST or not plain(label)]:
+        raise InvalidRequest(f"label {strange[0]} is empty, is longer than {_LONGEST} characters, or has a NUL in it: give the labels")
     if len(set(labels)) != len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         raise InvalidRequest(f"labels must be distinct; given more than once: {', '.join(twice[:5])}")
     return labels
+
+
+def plain(text: str) -> bool:
+    """Whether a text that stands in somebody's file can stand in a database, too: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def names_in(value: Any) -> tuple[str, ...]:
+    """Return the labels that a model's own file carries: a mapping from index to name, or a list; none where it is something else.
+
+    The file is not trusted: a text there is never taken for the name of a label set or a path.
+    """
+    if isinstance(value, Mapping) and all(isinstance(key, int) for key in value):
+        return tuple(str(value[key]) for key in sorted(value))
+    return tuple(str(name) for name in value) if isinstance(value, list | tuple) else ()
 
 
 def known_labels(option: Any, named: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -71,6 +89,4 @@ def _read(option: Any) -> tuple[str, ...]:
         return tuple(line.strip() for line in lines if line.strip())
     if isinstance(option, list | tuple) and all(isinstance(label, str) for label in option):
         return tuple(option)
-    if isinstance(option, Mapping):  # index to name, as Ultralytics writes it
-        return tuple(str(option[key]) for key in sorted(option, key=int))
     raise InvalidRequest("options.labels is the name of a label set, a path, or a list of strings")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from candor.errors import InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted, Device
-from models.families._image_labels import known_labels, labels_of
+from models.families._image_labels import known_labels, labels_of, names_in, plain
 from models.families._onnx_check import check
 from models.families._onnx_heads import DETECTORS
 from models.families._onnx_outputs import Meaning, Probe, meaning
@@ -26,6 +26,7 @@ _INPUT = ("size", "layout", "channels", "scale", "mean", "std", "crop_pct", "cro
 _POST = ("score_floor", "nms_iou", "max_boxes")
 _OUTPUT = ("head", "activation", "name", "logits", "boxes", "normalised", *_POST)
 _MOST_SIDE = 4096
+_LONGEST = 200
 
 
 def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
@@ -62,7 +63,7 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
             **{key: options[key] for key in _POST if key in options and found.head in DETECTORS},
         },
         display_threshold=options.get("display_threshold", 0.25 if found.head in DETECTORS else None),
-        licence=session.metadata.get("license", "unknown"),
+        licence=_licence(session.metadata),
     )
 
 
@@ -125,10 +126,14 @@ def _size(session: Session, options: Mapping[str, Any]) -> tuple[int, int]:
 def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Class names as Ultralytics writes them into a file: a dict from index to name."""
     try:
-        names = ast.literal_eval(metadata.get("names", "{}"))
-        return tuple(str(names[key]) for key in sorted(names))
-    except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError):
+        return names_in(ast.literal_eval(metadata.get("names", "{}")))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ()
+
+
+def _licence(metadata: Mapping[str, str]) -> str:
+    said = metadata.get("license", "").strip()[:_LONGEST]
+    return said if said and plain(said) else "unknown"
 
 
 def _defaults(found: Meaning, session: Session) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import huggingface_hub
 import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from timm.data import infer_imagenet_subset, resolve_data_config
@@ -53,15 +54,33 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
         name, network = _local(path, options, arguments)
     else:
         name, network = source, _official(source, arguments)
+    described = _config(network, options)
+    _try(name, network, described["size"])
     save_file({key: tensor.detach().clone().contiguous() for key, tensor in network.state_dict().items()}, folder / WEIGHTS)
     classes, labels = int(network.num_classes), options.get("labels")  # type: ignore[arg-type]
     if labels in (None, "from-model") and not path.is_file() and infer_imagenet_subset(network) == "imagenet-1k":
         labels = "imagenet1k"
     return Adopted(
         labels=labels_of(labels, classes),
-        input={"architecture": name, **_config(network, options), **({"model_args": arguments} if arguments else {})},
+        input={"architecture": name, **described, **({"model_args": arguments} if arguments else {})},
         licence="unknown" if path.is_file() else str(network.pretrained_cfg.get("license") or "unknown"),  # type: ignore[union-attr,operator]
     )
+
+
+def _try(name: str, network: nn.Module, size: Sequence[int]) -> None:
+    """Run one gray image.
+
+    Raises:
+        InvalidRequest: the network does not take images of this size, or gives no logits for them.
+    """
+    try:
+        with torch.inference_mode():
+            logits = network.eval()(torch.zeros(1, 3, size[1], size[0]))
+    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidRequest(f"timm's {name} can't be run on images of {size[0]} x {size[1]}: {reason}. Set options.size") from error
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, network.num_classes):
+        raise InvalidRequest(f"timm's {name} gives no logits for an image: it is no classifier")
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:

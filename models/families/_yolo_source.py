@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 from candor.errors import CandorError, InvalidRequest, ModelUnavailable, UnsafeArtifact
 from candor.families import Adopted
-from models.families._image_labels import labels_of
+from models.families._image_labels import labels_of, names_in
 from models.families._yolo_net import DESCRIPTION, build, is_detector
 from models.families._yolo_pickle import REMEDY, Inert, read, tensors
 
 WEIGHTS = "model.safetensors"
 _STRIDE = 32
+_MOST_SIDE = 4096
 _NOT_HERE = "Candor has no such task: train or take a detector of the same data instead"
 _OTHER_HEADS = {  # what else the package builds
     "Classify": ("classification", "Export it (`yolo export model=FILE format=onnx`) and register it with the family onnx"),
@@ -61,10 +62,8 @@ def take_in(source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
     save_file(state, folder / WEIGHTS)
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     classes = int(build(description, folder / WEIGHTS).model[-1].nc)
-    names = model.state.get("names")
-    named = labels_of(names, None) if names else ()
     return Adopted(
-        labels=labels_of(options.get("labels"), classes, named),
+        labels=labels_of(options.get("labels"), classes, names_in(model.state.get("names"))),
         input={"architecture": "ultralytics", "size": _size(options.get("size") or trained.get("imgsz") or 640), "layout": "letterbox"},
         output={key: options.get(key, value) for key, value in _OUTPUT.items()},
         display_threshold=options.get("display_threshold", 0.25),
@@ -108,9 +107,9 @@ def _description(name: str, model: Inert) -> dict[str, Any]:
 
 
 def _size(value: Any) -> list[int]:
-    sides = [value, value] if isinstance(value, int) else list(value)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 and side % _STRIDE == 0 for side in sides):
-        raise InvalidRequest(f"options.size is [width, height] in multiples of {_STRIDE}, not {value!r}")
+    sides = [value, value] if isinstance(value, int) else list(value) if isinstance(value, list | tuple) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and 0 < side <= _MOST_SIDE and side % _STRIDE == 0 for side in sides):
+        raise InvalidRequest(f"options.size is [width, height] in multiples of {_STRIDE} up to {_MOST_SIDE}, not {str(value)[:40]}")
     return sides
 
 

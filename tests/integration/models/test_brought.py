@@ -147,6 +147,14 @@ def test_a_timm_checkpoint_with_wrong_words(change: dict[str, Any], reason: str,
         brought(path, tmp_path / "artifact", {**document, **change})
 
 
+def test_a_timm_network_of_one_size_is_not_run_at_another(tmp_path: Path) -> None:
+    path = _as_safetensors(timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=3), tmp_path / "mine")
+    document = {"family": "timm", "task": "classification", "labels": ["a", "b", "c"], "options": {"architecture": "vit_tiny_patch16_224"}}
+    brought(path, tmp_path / "1", document)[1].close()
+    with pytest.raises(InvalidRequest, match=r"can't be run on images of 96 x 96: .*Set options\.size"):
+        brought(path, tmp_path / "2", {**document, "input": {"size": [96, 96]}})
+
+
 def test_a_whisper_checkpoint(tmp_path: Path) -> None:
     torch.manual_seed(0)
     dims = whisper.model.ModelDimensions(80, 1500, 64, 1, 1, 51864, 448, 64, 1, 1)

@@ -186,6 +186,19 @@ def test_a_description_that_names_anything_but_layers_is_refused(change: dict[st
         check_description({**TINY, **change})
 
 
+def test_names_in_a_checkpoint_that_are_a_path_are_not_read(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n".join("tuvwxyz"), encoding="utf-8")
+    content = torch.load(source, weights_only=False)
+    content["model"].names = str(tmp_path / "secret")
+    torch.save(content, tmp_path / "curious.pt")
+    with pytest.raises(InvalidRequest, match="names no labels"):
+        taken_in(tmp_path / "curious.pt", tmp_path / "1")
+    content["model"].names, content["train_args"] = dict(enumerate("abcdefg")), {"imgsz": 10**6}
+    torch.save(content, tmp_path / "huge.pt")
+    with pytest.raises(InvalidRequest, match="up to 4096, not 1000000"):
+        taken_in(tmp_path / "huge.pt", tmp_path / "2")
+
+
 @pytest.mark.parametrize("layer", [["Conv", [10**9, 3, 2]], ["Conv", [8, 99_999, 2]]])
 def test_a_description_of_a_network_that_no_machine_holds_is_refused_at_once(source: Path, tmp_path: Path, layer: list[Any]) -> None:
     content = torch.load(source, weights_only=False)
