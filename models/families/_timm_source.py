@@ -79,7 +79,7 @@ def _try(name: str, network: nn.Module, size: Sequence[int]) -> None:
     except (RuntimeError, AssertionError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidRequest(f"timm's {name} can't be run on images of {size[0]} x {size[1]}: {reason}. Set options.size") from error
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (1, network.num_classes):
+    if not isinstance(logits, Tensor) or list(logits.shape) != [1, int(network.num_classes)]:  # type: ignore[arg-type]
         raise InvalidRequest(f"timm's {name} gives no logits for an image: it is no classifier")
 
 
