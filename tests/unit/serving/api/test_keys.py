@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.engine import Engine
 from serving.http.authentication import is_open
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.keys import caller, with_keys
-from tests.unit.serving.served import PROBLEM, Server, calibration_of, image, is_problem, running
+from tests.unit.serving.served import PROBLEM, Gate, Server, calibration_of, image, is_problem, running
 
 SCOPES = ("draft", "review", "register", "admin")
 
@@ -190,3 +192,29 @@ async def test_shared_models_are_the_operators_to_calibrate(locked: Server) -> N
     admin = await caller(locked, "default", "admin")
     actions = [one["action"] for one in (await locked.client.get("/v1/audit?limit=4", headers=admin)).json()["entries"]]
     assert set(actions) == {"key.created", "calibration.added", "calibration.rolled_back", "calibration.promoted"}
+
+
+async def test_teams_share_the_queue_and_take_turns_in_it(folder: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+    predict = Engine.predict
+
+    def spied(self: Engine, version: str, data: bytes, *, key: str = "") -> Any:
+        turns.append(key)
+        return predict(self, version, data, key=key)
+
+    monkeypatch.setattr(Engine, "predict", spied)
+    async with running(with_keys(folder, limits={"queued_items": 4}, teams={"queue_share": 0.5})) as server:
+        ours, theirs = await caller(server, "ours", "draft"), await caller(server, "theirs", "draft")
+        first = asyncio.create_task(server.draft([image("a"), image("b")], headers={**ours, "X-Request-Id": "r1"}, task="detection"))
+        await gate.waited_for()
+        second = asyncio.create_task(server.draft([image("c")], headers={**theirs, "X-Request-Id": "r2"}, task="detection"))
+        while len(turns) < 3:
+            await asyncio.sleep(0)
+        refused_one = await server.draft([image("d")], headers=ours, task="detection")
+        assert "other teams" in is_problem(refused_one, 503, "overloaded")
+        third = asyncio.create_task(server.draft([image("e")], headers={**theirs, "X-Request-Id": "r3"}, task="detection"))
+        while len(turns) < 4:
+            await asyncio.sleep(0)
+        gate.opened.set()
+        assert [(await one).status_code for one in (first, second, third)] == [200] * 3
+    assert turns == ["ours/r1", "ours/r1", "theirs/r2", "theirs/r3"]
