@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from serving.engine import Engine
 from serving.http.authentication import is_open
+from store.audit import Actor
+from store.registry import Registry
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.served import PROBLEM, Gate, Server, calibration_of, image, is_problem, running
@@ -218,3 +221,34 @@ async def test_teams_share_the_queue_and_take_turns_in_it(folder: Path, gate: Ga
         gate.opened.set()
         assert [(await one).status_code for one in (first, second, third)] == [200] * 3
     assert turns == ["ours/r1", "ours/r1", "theirs/r2", "theirs/r3"]
+
+
+async def test_a_registered_models_calibrations_are_its_teams_alone(locked: Server) -> None:
+    ours, theirs, operator = [await caller(locked, team, *SCOPES) for team in ("ours", "theirs", "default")]
+    registry, actor = Registry(locked.services.store), Actor("ours", "key_1")
+    manifest = replace(manifest_of(locked.services.settings, "namer"), name="mine", owner="ours")
+    added = await registry.add(actor, "mine", "classification", {})
+    await registry.settle(added.id, manifest, {}, 1)
+    record = calibration_of(manifest.version)
+    body, digest = dict(record.as_json()), manifest.version.partition("@")[2]
+    path, version = f"/v1/calibrations/{record.id}", f"/v1/models/mine/versions/{digest}/calibration"
+    for other in (theirs, operator):  # the model is no more there for the operator than for anyone
+        is_problem(await locked.client.get(version, headers=other), 404, "unknown_model")
+        is_problem(
+            await locked.client.post("/v1/calibrations/fits", headers=other, json={"model": "mine", "from": {"outcomes": {}}}),
+            404,
+            "unknown_model",
+        )
+    is_problem(await locked.client.post("/v1/calibrations", headers=theirs, json=body), 404, "unknown_model")
+    assert (await locked.client.post("/v1/calibrations", headers=ours, json=body)).status_code == 201
+    assert (await locked.client.post(f"{path}/promote", headers=ours)).status_code == 200
+    assert (await locked.client.get(version, headers=ours)).json()["calibration"] == record.id
+    names = (record.id, "cal_none")
+    for method, suffix in (("GET", ""), ("GET", "/report?format=json"), ("GET", "/shadow"), ("POST", "/promote")):
+        one = await locked.client.request(method, path + suffix, headers=theirs)
+        same(one, await locked.client.request(method, path.replace(*names) + suffix, headers=theirs), names)
+    assert (await locked.client.get("/v1/calibrations", headers=theirs)).json()["calibrations"] == []
+    is_problem(await locked.client.post(f"{version}/rollback", headers=theirs), 404, "unknown_model")
+    assert (await locked.client.post(f"{version}/rollback", headers=ours)).status_code == 200
+    log = (await locked.client.get("/v1/audit", headers=ours)).json()["entries"]
+    assert {"calibration.added", "calibration.promoted", "calibration.rolled_back"} <= {one["action"] for one in log}
