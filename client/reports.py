@@ -52,10 +52,14 @@ def _facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("check", "", "found", show_edge=False)
+    """Return a table of checks; those of one name that came out alike are one row."""
+    rows: dict[tuple[str, bool], list[str]] = {}
     for check in checks:
-        word, colour = _SIGNS[bool(check.get("passed"))]
-        table.add_row(Text(str(check.get("name", ""))), Text(word, colour), Text(str(check.get("detail") or "")))
+        rows.setdefault((str(check.get("name", "")), bool(check.get("passed"))), []).append(str(check.get("detail") or ""))
+    table = Table("check", "", "found", show_edge=False)
+    for (name, passed), found in rows.items():
+        word, colour = _SIGNS[passed]
+        table.add_row(Text(name), Text(word, colour), Text("; ".join(filter(None, found))))
     return table
 
 

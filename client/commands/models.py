@@ -35,7 +35,7 @@ def _models() -> None:
 
 @models.command("list")
 def list_models(url: Url = DEFAULT_URL, key: Key = None, json: Json = False) -> None:
-    """List the models: name, version, task, family, whether their confidence is calibrated, and whether they are loaded.
+    """List the models, the server's own and your team's: name, version, aliases, task, family, confidence, and whether they are loaded.
 
     The model that drafts a task where a request names none is marked with a star.
     """
@@ -102,20 +102,27 @@ def delete(reference: Reference, url: Url = DEFAULT_URL, key: Key = None) -> Non
 
 
 def models_table(found: Sequence[dict[str, Any]]) -> Table:
-    """Return a table of models, sorted by task and name."""
-    table = Table("name", "version", "task", "family", "confidence", "state")
+    """Return a table of models, sorted by task and name. Aliases have a column where there are others than production."""
+    pointing = any(model.get("splits") or set(model["aliases"]) - {"production"} for model in found)
+    table = Table("name", "version", *(["aliases"] if pointing else []), "task", "family", "confidence", "state")
     for model in sorted(found, key=lambda model: (model["task"], model["name"])):
         state = str(model["state"])
         told_state = f"{state}: {model['detail']}" if model.get("detail") else state
         table.add_row(
             f"{model['name']}{' *' if model.get('default') else ''}",
             short_version(str(model["version"])),
+            *([_plain(_aliases(model))] if pointing else []),
             model["task"],
             model["family"],
             model["confidence_status"],
             f"[{_STATES[state]}]{_plain(told_state)}[/]" if state in _STATES else _plain(told_state),
         )
     return table
+
+
+def _aliases(model: dict[str, Any]) -> str:
+    shares = {split["alias"]: f" ({split['share']:.0%} {short_version(split['canary'])})" for split in model.get("splits") or ()}
+    return ", ".join(f"{alias}{shares.get(alias, '')}" for alias in model["aliases"])
 
 
 def _plain(text: str) -> str:

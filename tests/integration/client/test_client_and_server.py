@@ -161,6 +161,7 @@ async def test_the_same_by_the_command_line(served: tuple[Server, str], tmp_path
     second = json.loads((await run("register", "mine", "--artifact", classifier(tmp_path / "2.onnx", 2), *options, "--json")).stdout)
     assert "(10%)" in (await run("split", "mine", second["id"], "--share", "0.1")).stderr
     assert "production (10%)" in (await run("versions", "mine")).stdout
+    assert f"production (10% {second['version'].partition('@')[2][:19]})" in (await run("list")).stdout
     assert "(10%)" not in (await run("alias", "rollback", "mine")).stderr
     assert "default" not in (await run("alias", "history", "mine")).stdout
     await run("delete", f"mine@{second['id']}")
