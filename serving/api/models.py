@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -79,7 +80,7 @@ def _add_registration(router: APIRouter) -> None:
         dependencies=_READS,
     )
     async def schema() -> JSONResponse:
-        return JSONResponse(json_schema())
+        return JSONResponse(_schema())
 
 
 def _add_versions(router: APIRouter) -> None:
@@ -199,6 +200,11 @@ def _add_alias_changes(router: APIRouter) -> None:
     )
     async def roll_back(request: Request, name: _Name, alias: _Alias, if_match: _IfMatch = None) -> JSONResponse:
         return _moved(await services_of(request).models.roll_back(actor_of(request), name, alias, _revision(if_match)))
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return json_schema()
 
 
 def _registration_body() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ async def read_registration(request: Request) -> tuple[Requested, Artifact]:
 async def _from_json(request: Request) -> tuple[Requested, Artifact]:
     found = await request.body()
     told = checked(lambda: RegistrationBody.model_validate(_value(found, "the body")))
-    requested = parse(told.manifest)
+    requested = await asyncio.to_thread(parse, told.manifest)  # it may be long, and looks for installed families
     return requested, await services_of(request).models.artifact(principal_of(request).team, told.artifact.model_dump())
 
 
@@ -60,7 +61,7 @@ async def _from_form(request: Request) -> tuple[Requested, Artifact]:
         if manifest is None:
             raise InvalidRequest("manifest: send it as JSON text; GET /v1/schemas/manifest describes it")
         text = await manifest.read(_MANIFEST_BYTES) if isinstance(manifest, UploadFile) else manifest.encode()
-        requested = parse(_value(text, "manifest"))
+        requested = await asyncio.to_thread(parse, _value(text, "manifest"))
         if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
             raise InvalidRequest("sha256: 64 hex digits, in lower case")
         return requested, await _stored(request, file, sha256)
