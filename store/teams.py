@@ -210,7 +210,7 @@ class Teams:
     async def stored_bytes(self, team: str) -> int:
         """Return how much a team stores: its uploads, whole and announced ones, and the files of its models."""
         query = sa.select(*(_sum(table, team) for table in (uploads, partial_uploads, versions)))
-        return sum((await self._store.read(query))[0])
+        return int(sum((await self._store.read(query))[0]))  # PostgreSQL adds up to decimals
 
 
 _KEY = tuple(api_keys.c[field] for field in ApiKey.__slots__)

@@ -1,0 +1,1 @@
+from tests.unit.store.test_teams import *  # noqa: F403
