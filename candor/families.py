@@ -108,7 +108,10 @@ class Family(Protocol):
     """One kind of model."""
 
     name: str
-    tasks: frozenset[Task]
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """The tasks that it has models for."""
 
     def adopt(self, source: str, folder: Path, options: Mapping[str, Any]) -> Adopted:
         """Take in a model that people have, once: write its files, in a safe format, into the empty `folder`.
