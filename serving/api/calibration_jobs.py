@@ -119,8 +119,10 @@ def _add_jobs(router: APIRouter) -> None:
     )
     async def cancel(request: Request, job_id: _JobId) -> JSONResponse:
         services = services_of(request)
-        job = await services.jobs.cancel(job_id, principal_of(request).team)
-        if job.state == "cancelled":
+        team = principal_of(request).team
+        before = await services.jobs.get(job_id, team)
+        job = await services.jobs.cancel(job_id, team)
+        if job.state == "cancelled" and before.state != "cancelled":
             await note(services.store, actor_of(request), "job.cancelled", job.id)
         return JSONResponse(_told(job))
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,7 @@ async def test_a_key_expires_to_the_second(locked: Server) -> None:
     teams = Teams(locked.services.store)
     _, text = await teams.add_key(OPERATOR, "default", "short", ["draft"], now + timedelta(hours=1))
     for seconds, valid in ((3_599, True), (3_600, False), (3_601, False)):
-        moment = now + timedelta(seconds=seconds)
-        locked.app.state.access = (locked.services, Access(teams, lambda moment=moment: moment))
+        locked.app.state.access = (locked.services, Access(teams, partial(now.__add__, timedelta(seconds=seconds))))
         answer = await locked.client.get("/v1/models", headers={"X-API-Key": text})
         assert answer.status_code == (200 if valid else 401)
 

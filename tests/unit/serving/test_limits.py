@@ -20,6 +20,10 @@ class Clock:
         return self.now
 
 
+def configured(**limits: int) -> TeamLimits:
+    return TeamLimits.model_validate(limits)
+
+
 def principal(team: str = "streets", **limits: int) -> Principal:
     return Principal(team, "key_1", frozenset({"draft"}), limits)
 
@@ -33,7 +37,7 @@ def refused(rates: Rates, who: Principal, items: int) -> float:
 
 def test_a_team_has_its_items_a_minute_and_is_told_when_to_come_back() -> None:
     clock = Clock()
-    rates, who = Rates(TeamLimits(items_per_minute=60), clock), principal()
+    rates, who = Rates(configured(items_per_minute=60), clock), principal()
     rates.take(who, 40)
     rates.take(who, 20)
     assert refused(rates, who, 10) == pytest.approx(10)
@@ -49,7 +53,7 @@ def test_a_team_has_its_items_a_minute_and_is_told_when_to_come_back() -> None:
 
 def test_a_request_for_more_than_a_minute_passes_once_and_is_paid_for() -> None:
     clock = Clock()
-    rates, who = Rates(TeamLimits(), clock), principal(items_per_minute=10)
+    rates, who = Rates(configured(), clock), principal(items_per_minute=10)
     rates.take(who, 30)
     assert refused(rates, who, 1) == pytest.approx(126)
     clock.now = 126.0
@@ -57,7 +61,7 @@ def test_a_request_for_more_than_a_minute_passes_once_and_is_paid_for() -> None:
 
 
 def test_without_a_limit_nothing_is_refused() -> None:
-    rates = Rates(TeamLimits())
+    rates = Rates(configured())
     for _ in range(100):
         rates.take(principal(), 10**6)
 
@@ -84,7 +88,7 @@ async def passed(stored: dict[str, int], chunks: list[bytes], meanwhile: int = 0
             yield chunk
         stored["streets"] += meanwhile
 
-    bounded = within_quota(data(), store or FakeStore(), principal(**limits), TeamLimits(storage_bytes=100))
+    bounded = within_quota(data(), store or FakeStore(), principal(**limits), configured(storage_bytes=100))
     return b"".join([chunk async for chunk in bounded])
 
 
@@ -106,11 +110,11 @@ async def test_what_comes_in_at_once_counts_though_no_row_is_there_yet(stored: d
     assert sum(isinstance(one, bytes) for one in ended) <= 3
     assert all(isinstance(one, bytes | QuotaExceeded) for one in ended)
     with pytest.raises(QuotaExceeded):
-        await reserve(store, principal(), TeamLimits(storage_bytes=100), 101)
+        await reserve(store, principal(), configured(storage_bytes=100), 101)
     fresh: Any = FakeStore()
-    await reserve(fresh, principal(), TeamLimits(storage_bytes=100), 60)
+    await reserve(fresh, principal(), configured(storage_bytes=100), 60)
     with pytest.raises(QuotaExceeded):
-        await reserve(fresh, principal(), TeamLimits(storage_bytes=100), 60)
+        await reserve(fresh, principal(), configured(storage_bytes=100), 60)
     stored["streets"] = 60  # its row is there: it does not count twice
     assert await passed(stored, [b"a" * 40], store=fresh) == b"a" * 40
-    await reserve(fresh, principal(), TeamLimits(), 10**12)
+    await reserve(fresh, principal(), configured(), 10**12)
