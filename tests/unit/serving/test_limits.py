@@ -88,7 +88,9 @@ async def passed(stored: dict[str, int], chunks: list[bytes], meanwhile: int = 0
             yield chunk
         stored["streets"] += meanwhile
 
-    bounded = within_quota(data(), store or FakeStore(), principal(**limits), configured(storage_bytes=100))
+    where: Any = store or FakeStore()
+    who = Principal("streets", "key_1", frozenset(), limits)
+    bounded = within_quota(data(), where, who, configured(storage_bytes=100))
     return b"".join([chunk async for chunk in bounded])
 
 
