@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import exp, inf, log, sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from candor.errors import InvalidRequest
@@ -235,9 +235,9 @@ def _centred(columns: Floats, numbers: Ints, count: int) -> Floats:
     return np.asarray(columns - (sums / np.maximum(sizes, 1))[numbers])
 
 
-def _numbers(names: Sequence[str] | ArrayLike) -> tuple[Ints, int]:
-    unique, numbers = np.unique(np.asarray(names), return_inverse=True)
-    return numbers.astype(np.int64), len(unique)
+def _numbers(names: Sequence[str]) -> tuple[Ints, int]:
+    positions = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    return np.fromiter((positions[name] for name in names), np.int64, len(names)), len(positions)
 
 
 def _counts(work: Work) -> Estimate:

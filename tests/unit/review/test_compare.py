@@ -19,7 +19,7 @@ texts = st.lists(st.sampled_from("abcd"), max_size=8)
 # --- words
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(texts, texts)
 def test_steps_lead_from_one_text_to_the_other_by_fewest_edits(first: list[str], second: list[str]) -> None:
     steps = align(first, second)

@@ -57,7 +57,7 @@ def test_an_attentive_a_stamping_and_an_overcorrecting_reviewer(
 
 def test_the_error_of_sensitivity_is_what_repetition_shows() -> None:
     rng = np.random.default_rng(1)
-    hits, false = rng.binomial(60, 0.8, 1500), rng.binomial(300, 0.05, 1500)
+    hits, false = rng.binomial(60, 0.8, 1000), rng.binomial(300, 0.05, 1000)
     seen = [detection(int(h), 60, int(f), 300) for h, f in zip(hits, false, strict=True)]
     assert np.std([one.sensitivity for one in seen]) == pytest.approx(np.mean([one.sensitivity_error for one in seen]), rel=0.08)
     assert np.std([one.criterion for one in seen]) == pytest.approx(np.mean([one.criterion_error for one in seen]), rel=0.08)
