@@ -34,7 +34,7 @@ def examined_apart(files: Sequence[bytes], family: str, filename: str, folder: P
 
 def main(parts: str, first: str, last: str, family: str, filename: str) -> None:
     for number in range(int(first), int(last)):
-        found = examined(Path(parts) / str(number) / filename, family, Path(parts) / "there")
+        found = examined(Path(parts) / str(number) / filename, family, Path(parts) / "there", batches=(1,))
         print(json.dumps(found), flush=True)  # noqa: T201
 
 
