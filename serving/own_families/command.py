@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 from candor.errors import CandorError, InvalidRequest
-from candor.families import Family, family_names, is_own
-from candor.predictions import TASKS, Task
 from serving.console import told
+
+if TYPE_CHECKING:
+    from candor.families import Family
+
+Task: TypeAlias = Literal["detection", "transcription", "classification"]  # as candor.predictions has it, which imports arrays
 
 families = typer.Typer(help="Bring your own Python code as a model family.", no_args_is_help=True)
 
@@ -29,6 +32,7 @@ def list_families() -> None:
     """List the installed families: whose they are, and what they draft."""
     from rich.table import Table  # noqa: PLC0415
 
+    from candor.families import family_names, is_own  # noqa: PLC0415
     from models.isolated import family_for  # noqa: PLC0415
 
     with told() as (console, _):
@@ -87,7 +91,7 @@ def check(
 def _only_task(family: Family, task: Task | None) -> Task:
     if task is not None and task not in family.tasks:
         raise InvalidRequest(f"the family {family.name} does not draft {task}: only {', '.join(sorted(family.tasks))}")
-    found = [task] if task else [one for one in TASKS if one in family.tasks]
+    found = [task] if task else sorted(family.tasks)
     if len(found) != 1:
         raise InvalidRequest(f"say --task: the family {family.name} has {', '.join(sorted(family.tasks)) or 'none'}")
     return found[0]
