@@ -22,7 +22,7 @@ WORDS = [a + b for a in ("ba", "ke", "li", "mo", "nu", "pra", "sto", "tri") for 
 
 def detections(rng: np.random.Generator, draft: str) -> Payload:
     """A few boxes here and there, which seldom overlap, as non-maximum suppression leaves them."""
-    labels = []
+    labels = list[Payload]()
     for score in np.sort(rng.beta(3, 1.2, rng.poisson(5) + 2))[::-1]:
         width, height = 640 * np.exp(rng.normal(-2, 0.5, 2))
         x, y = rng.uniform(0, 640 - min(width, 600)), rng.uniform(0, 480 - min(height, 440))
@@ -39,12 +39,12 @@ def detections(rng: np.random.Generator, draft: str) -> Payload:
 
 
 def transcripts(rng: np.random.Generator, draft: str) -> Payload:
-    words, time = [], 0.0
+    words, time = list[Payload](), 0.0
     for text in rng.choice(WORDS, rng.poisson(14) + 4):
         end = round(time + float(np.exp(rng.normal(-1.2, 0.45))), 3)
         words.append({"text": str(text), "start": time, "end": end, "confidence": round(float(rng.beta(6, 1)), 6), "raw": {"score": 0.5}})
         time = end
-    text = " ".join(word["text"] for word in words)
+    text = " ".join(str(word["text"]) for word in words)
     segment = {"id": f"{draft}.0", "start": 0.0, "end": time, "text": text, "confidence": 0.8, "words": words}
     return {"duration": time, "language": "en", "text": text, "segments": [segment]}
 
@@ -122,7 +122,7 @@ CASES = [("detection", detections, features_of_boxes), ("transcription", transcr
 def test_honeypots_are_not_to_be_told_from_natural_drafts(task: Any, make: Any, features: Any) -> None:
     rng = np.random.default_rng(17)
     sources = Sources([make(rng, "n") for _ in range(300)], {}, CLASSES)
-    natural, planted = [make(rng, "d") for _ in range(N)], []
+    natural, planted = [make(rng, "d") for _ in range(N)], list[Payload]()
     while len(planted) < N:
         draft = make(rng, "d")
         if made := honeypot(task, draft, gold(draft), sources, rng, "d"):
