@@ -42,18 +42,10 @@ async def site(tmp_path: Path) -> AsyncIterator[Server]:
 
 async def registered(site: Server, name: str, path: Path, manifest: Any = None) -> dict[str, Any]:
     """Send a file; return the version as it is then."""
-    told = {
-        "schema": 1,
-        "family": "onnx",
-        "task": "classification",
-        "labels": good.LABELS,
-        "output": {"head": "logits"},
-        **(manifest or {}),
-    }
-    form = {
-        "manifest": (None, json.dumps(told), "application/json"),
-        "artifact": (path.name, path.read_bytes(), "application/octet-stream"),
-    }
+    plain = {"schema": 1, "family": "onnx", "task": "classification", "labels": good.LABELS, "output": {"head": "logits"}}
+    told = json.dumps({**plain, **(manifest or {})})
+    file = (path.name, await asyncio.to_thread(path.read_bytes))
+    form: dict[str, Any] = {"manifest": (None, told, "application/json"), "artifact": (*file, "application/octet-stream")}
     answer = await site.client.post(f"/v1/models/{name}/versions", files=form)
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = answer.json()
