@@ -31,6 +31,7 @@ class Detections:
     class_index: Ints  # (n,)
     score: Floats  # (n,)
     logit: Floats  # (n,)
+    reconstructed: bool = False  # True where only probabilities were to be had and the logits are their log-odds
 
     def __post_init__(self) -> None:
         n = len(self.score)

@@ -57,6 +57,11 @@ def _badge(confidences: Confidences, index: int) -> dict[str, str]:
     return {"badge": "high"} if confidences.badges is not None and confidences.badges[index] else {}
 
 
+def _marked(prediction: Detections | Classification) -> dict[str, bool]:
+    """Say of a logit that it was made from a rounded probability."""
+    return {"reconstructed": True} if prediction.reconstructed else {}
+
+
 def _render_detections(prediction: Detections, confidences: Confidences, how: Rendering) -> dict[str, Any]:
     threshold = how.display_threshold or 0.0
     shown = [i for i in range(len(prediction.score)) if prediction.score[i] >= threshold]
@@ -68,7 +73,7 @@ def _render_detections(prediction: Detections, confidences: Confidences, how: Re
                 "label": how.labels[prediction.class_index[i]],
                 "xyxy": [_round(x, 3) for x in prediction.xyxy[i]],
                 **_at(confidences, i),
-                "raw": {"score": _round(prediction.score[i]), "logit": _round(prediction.logit[i])},
+                "raw": {"score": _round(prediction.score[i]), "logit": _round(prediction.logit[i]), **_marked(prediction)},
             }
             for position, i in enumerate(shown)
         ],
@@ -98,7 +103,7 @@ def _render_classification(prediction: Classification, confidences: Confidences,
                 "label": how.labels[i],
                 **_at(others, int(i)),
                 **(first if position == 0 else {}),
-                "raw": {"score": _round(scores[i]), "logit": _round(prediction.logits[i])},
+                "raw": {"score": _round(scores[i]), "logit": _round(prediction.logits[i]), **_marked(prediction)},
             }
             for position, i in enumerate(best)
         ],

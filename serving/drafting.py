@@ -315,7 +315,7 @@ class LocalDrafter:
             return media.data
         if media.url is not None:
             return await self._sources.fetcher.fetch(media.url)
-        return await self._sources.blobs.get(media.upload or "", team)
+        return await self._sources.blobs.get(media.upload or "", team, self._limits.item_bytes)
 
     async def _one(self, got: _Got, stored: Sequence[Draft], passage: _Passage) -> _Answer:
         """Answer one item from a stored draft, else from the model."""

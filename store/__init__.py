@@ -1,4 +1,4 @@
-"""What Candor keeps: drafts and idempotency keys in a database, uploads in a folder."""
+"""What Candor keeps: drafts and idempotency keys in a database, files at a folder or another place that fsspec knows."""
 
 from store.blobs import Blob, Blobs
 from store.schema import migrate

@@ -52,6 +52,7 @@ drafts = sa.Table(
     sa.Column("label_map", sa.String),
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
+    sa.Index("ix_drafts_version", "model_version"),  # Registry.delete: how many drafts refer to a version
 )
 
 # One row per Idempotency-Key; status and body are null while its request runs.
@@ -86,7 +87,7 @@ partial_uploads = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String, nullable=False),
     sa.Column("received", sa.BigInteger, nullable=False),
-    sa.Column("parts", sa.JSON, nullable=False),  # [[offset, bytes, sha256 of the part], …]
+    sa.Column("parts", sa.JSON, nullable=False),  # [[offset, bytes, sha256 of the part, its name], …]
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
@@ -162,7 +163,7 @@ jobs = sa.Table(
     sa.Index("ix_jobs_state", "state", "created_at"),
 )
 
-# Teams are named, once and for all. `limits` may hold items_per_minute, storage_bytes and queue_share.
+# Teams are named, once and for all. `limits` may hold items_per_minute and storage_bytes.
 teams = sa.Table(
     "teams",
     metadata,

@@ -111,6 +111,7 @@ class OnnxDetector(_OnnxModel):
         self._classes = len(manifest.labels)
         self._post = Head.of(manifest.output)
         self._layout = self._described.get("layout", "letterbox")
+        self._reconstructed = manifest.output.get("scores", "probabilities") == "probabilities"
 
     def prepare(self, data: bytes, limits: MediaLimits) -> PreparedItem:
         """Decode the image and letterbox or stretch it."""
@@ -136,7 +137,7 @@ class OnnxDetector(_OnnxModel):
 
     def finish(self, item: PreparedItem, results: Sequence[Any]) -> Prediction:
         """Suppress duplicates and go back to the image's own pixels."""
-        return detections(results[0], item.context, self._post)
+        return replace(detections(results[0], item.context, self._post), reconstructed=self._reconstructed)
 
 
 class OnnxClassifier(_OnnxModel):

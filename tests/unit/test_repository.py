@@ -215,12 +215,14 @@ GOOD = {
 }
 
 
-def ci(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
+def ci(folder: Path, postgres: str = 'echo "$1 $2" >> said; echo postgresql://nowhere', **changed: str) -> subprocess.CompletedProcess[str]:
     """Run .ci/run where `make` does as told."""
     (folder / ".ci").mkdir()
     (folder / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (folder / "scripts").mkdir()
+    program(folder / "scripts" / "postgres", postgres)
     (folder / "Makefile").write_text("".join(f"{target}:\n\t@{recipe}\n" for target, recipe in {**GOOD, **changed}.items()))
     return run(["bash", ".ci/run"], folder)
 
@@ -249,6 +251,18 @@ def test_ci_fails_with_any_step_and_runs_the_others(tmp_path: Path, changed: dic
     failed = re.findall(r"^(\w+) +\d+ s  FAILED", answer.stdout, flags=re.MULTILINE)
     assert failed == [failing]
     assert re.search(r"^test +\d+ s", answer.stdout, flags=re.MULTILINE)
+
+
+def test_ci_starts_a_database_and_takes_it_away_again(tmp_path: Path) -> None:
+    assert ci(tmp_path, test='test "$$CANDOR_TEST_POSTGRES" = postgresql://nowhere').returncode == 0
+    said = [line.split()[0] for line in (tmp_path / "said").read_text().splitlines()]
+    assert said == ["ensure", "start", "remove"]
+
+
+def test_ci_fails_without_a_database_and_runs_the_tests_all_the_same(tmp_path: Path) -> None:
+    answer = ci(tmp_path, postgres="exit 1")
+    assert answer.returncode == 1
+    assert "7 passed" in answer.stdout
 
 
 def test_ci_forgets_the_demo_of_an_earlier_run(tmp_path: Path) -> None:

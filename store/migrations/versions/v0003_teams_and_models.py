@@ -46,6 +46,7 @@ def downgrade() -> None:
     for table in _NEW[::-1]:
         op.drop_table(table)
     op.drop_index("ix_uploads_team", "uploads")
+    op.drop_index("ix_drafts_version", "drafts")
     for table, column in (("jobs", "team"), ("uploads", "team"), ("drafts", "label_map"), ("drafts", "team")):
         op.drop_column(table, column)
 
@@ -53,6 +54,7 @@ def downgrade() -> None:
 def _owned() -> None:
     op.add_column("drafts", _team(server_default="default"))
     op.add_column("drafts", sa.Column("label_map", sa.String))
+    op.create_index("ix_drafts_version", "drafts", ["model_version"])
     op.add_column("uploads", _team(server_default="default"))
     op.create_index("ix_uploads_team", "uploads", ["team"])
     op.add_column("jobs", _team(server_default="default"))
