@@ -89,11 +89,9 @@ def packed(prediction: Prediction) -> tuple[Header, bytes]:
     if isinstance(prediction, Transcript):
         return {"kind": "Transcript", "figures": _plain(asdict(prediction))}, b""
     if isinstance(prediction, Detections):
-        return _with_arrays(
-            "Detections", prediction, {}, {"xyxy": "float64", "class_index": "int64", "score": "float64", "logit": "float64"}
-        )
+        return _with_arrays("Detections", prediction, {"xyxy": "float64", "class_index": "int64", "score": "float64", "logit": "float64"})
     if isinstance(prediction, Classification):
-        return _with_arrays("Classification", prediction, {"reconstructed": bool(prediction.reconstructed)}, {"logits": "float64"})
+        return _with_arrays("Classification", prediction, {"logits": "float64"})
     raise TypeError(f"finish returned {type(prediction).__name__}, and not Detections, Classification or Transcript")
 
 
@@ -106,24 +104,29 @@ def unpacked(header: Mapping[str, Any], body: memoryview) -> Prediction:
     try:
         if header["kind"] == "Transcript":
             return _transcript(header["figures"])
-        arrays = dict(_arrays(header["arrays"], body))
-        size = tuple(int(side) for side in header["image_size"])
-        if len(size) != 2:
-            raise BrokenFrame(f"an image size of {len(size)} figures")
+        figures: dict[str, Any] = dict(_arrays(header["arrays"], body))
+        if header["reconstructed"]:
+            figures["reconstructed"] = True
+        width, height = (int(side) for side in header["image_size"])
         if header["kind"] == "Detections":
-            return Detections((size[0], size[1]), **arrays)
-        if header["kind"] == "Classification" and arrays["logits"].ndim == 1:
-            return Classification((size[0], size[1]), reconstructed=bool(header["reconstructed"]), **arrays)
-    except (KeyError, TypeError, ValueError) as error:
+            return Detections((width, height), **figures)
+        if header["kind"] == "Classification" and figures["logits"].ndim == 1:
+            return Classification((width, height), **figures)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BrokenFrame(f"a prediction that is none: {error!r}") from error
     raise BrokenFrame(f"a prediction of kind {header['kind']!r}")
 
 
-def _with_arrays(kind: str, prediction: Any, more: Header, arrays: Mapping[str, str]) -> tuple[Header, bytes]:
+def _with_arrays(kind: str, prediction: Any, arrays: Mapping[str, str]) -> tuple[Header, bytes]:
     found = {name: np.ascontiguousarray(getattr(prediction, name), dtype) for name, dtype in arrays.items()}
     told = [[name, arrays[name], list(array.shape)] for name, array in found.items()]
-    size = [int(side) for side in prediction.image_size]
-    return {"kind": kind, "image_size": size, **more, "arrays": told}, b"".join(array.tobytes() for array in found.values())
+    header = {
+        "kind": kind,
+        "image_size": [int(side) for side in prediction.image_size],
+        "reconstructed": bool(getattr(prediction, "reconstructed", False)),
+        "arrays": told,
+    }
+    return header, b"".join(array.tobytes() for array in found.values())
 
 
 def _arrays(told: Sequence[Any], body: memoryview) -> Iterator[tuple[str, NDArray[Any]]]:
