@@ -16,7 +16,7 @@ with e-values" (JRSS B, 2022).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from math import exp, isfinite, log
 from typing import Any
 
@@ -34,7 +34,7 @@ CATCH, SLACK = 0.9, 0.9  # an attentive reviewer corrects this share of wrong dr
 _KEPT = 400  # latest honeypots that are kept as evidence
 
 
-# --- the arithmetic, for any number of reviewers at once
+# --- any number of reviewers at once
 
 
 def log_odds_of(missed: ArrayLike, floor: float = FLOOR, worse: Sequence[float] = WORSE) -> Floats:
@@ -168,9 +168,8 @@ class Detector:
         since = int(np.argmax(tails.max(axis=1)))
         seen = self.recent[since:]
         missed = tuple(one.item for one in seen if one.missed)
-        return Alarm(
-            self.honeypots, value, len(seen), len(missed), missed, seen[0].item, seen[-1].item, self.floor, self.run_length
-        )  # fmt: skip
+        ends = (seen[0].item, seen[-1].item)
+        return Alarm(self.honeypots, value, len(seen), len(missed), missed, *ends, self.floor, self.run_length)
 
     def as_json(self) -> dict[str, Any]:
         """Return the detector as JSON values; `from_json` gives back the very same one."""
@@ -216,7 +215,7 @@ class Screen:
     reviews: int = 0
     times: int = 0
     left: int = 0
-    log_r: tuple[float, ...] = field(default=())
+    log_r: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         fits = self.threshold > 1 and self.raised_items > 0 and 0 <= self.left <= self.raised_items and 0 <= self.times <= self.reviews

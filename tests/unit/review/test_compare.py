@@ -79,6 +79,14 @@ def test_boxes_that_were_relabelled_moved_deleted_and_added() -> None:
     assert (found.verdict, found.changed, found.size) == ("corrected", 4, 0.8)
 
 
+def test_a_box_that_was_only_moved_is_a_correction() -> None:
+    draft = detection("d", 2)
+    boxes = gold_of(draft)["boxes"]
+    boxes[0]["xyxy"][2] += 15
+    found = compare("detection", draft, {"boxes": boxes})
+    assert (found.verdict, found.changed) == ("corrected", 1)
+
+
 def test_nothing_left_is_rejected_and_a_first_label_is_a_correction() -> None:
     draft = detection()
     assert compare("detection", draft, {"boxes": []}).verdict == "rejected"

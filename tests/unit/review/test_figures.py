@@ -89,6 +89,8 @@ def test_the_median_of_seconds_has_an_interval_that_holds() -> None:
     held = [(one.low or 0) <= 10 <= (one.high or 0) for one in (median_seconds(10 * np.exp(rng.normal(0, 0.6, 31))) for _ in range(600))]
     assert 0.93 <= np.mean(held) <= 0.985
     assert not median_seconds([1, 2, 3]).enough
+    ten = median_seconds(range(1, 11))
+    assert (ten.value, ten.low, ten.high) == (5.5, 2, 9)  # the second and the ninth hold the median with 0.979
     with pytest.raises(InvalidRequest):
         median_seconds([-1.0])
 

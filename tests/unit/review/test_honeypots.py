@@ -219,6 +219,7 @@ SHOWN, TRUE = {"label": "cat", "xyxy": [60, 10, 160, 110]}, {"label": "cat", "xy
         (Planted("box_shift", "d.0", SHOWN, TRUE), [{"label": "cat", "xyxy": [20, 10, 120, 110]}], "caught"),
         (Planted("box_shift", "d.0", SHOWN, TRUE), [{"label": "cat", "xyxy": [61, 10, 161, 110]}], "missed"),
         (Planted("box_shift", "d.0", SHOWN, TRUE), [], "noticed"),
+        (Planted("box_shift", "d.0", SHOWN, TRUE), [{"label": "cat", "xyxy": [75, 10, 175, 110]}], "noticed"),
         (Planted("box_spurious", "d.0", SHOWN, None), [], "caught"),
         (Planted("box_spurious", "d.0", SHOWN, None), [SHOWN], "missed"),
         (Planted("box_spurious", "d.0", SHOWN, None), [{**SHOWN, "label": "dog"}], "noticed"),
