@@ -19,12 +19,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from candor.errors import InvalidRequest, ModelUnavailable, UnknownAlias, UnknownModel, UnsafeArtifact, WrongTask
-from candor.families import Adopted, get_family
+from candor.families import Adopted
 from candor.manifest import Manifest, canonical_json
 from candor.predictions import Task
 from models import artifacts, builtin
 from models.builtin.fetch import silent
 from models.builtin.index import Progress
+from models.isolated import family_for
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _LEAST_PREFIX = 8  # hex digits that name a version
@@ -291,7 +292,7 @@ class Catalog:
     def _adopt(self, entry: ModelEntry, folder: Path, progress: Progress) -> tuple[Adopted, str]:
         if entry.kind == "builtin":
             return self._adopt_builtin(entry, folder, progress)
-        family = get_family(entry.family)
+        family = family_for(entry.family)
         if entry.task not in family.tasks:
             raise WrongTask(f"the family {entry.family} has no models for {entry.task}: only for {', '.join(sorted(family.tasks))}")
         progress(f"taking in {entry.origin}", 0, 0)

@@ -8,9 +8,10 @@ import time
 import structlog
 
 from candor.errors import ModelUnavailable, StorageUnavailable, UnsafeArtifact
-from candor.families import Device, LoadedModel, MediaLimits, get_family
+from candor.families import Device, LoadedModel, MediaLimits
 from candor.predictions import Task
 from models.catalog import Catalog, Installed, ModelEntry
+from models.isolated import family_for
 from serving.config import EngineSettings, Settings, cache_home
 from serving.engine import EngineOptions
 
@@ -70,7 +71,7 @@ def load_version(installed: Installed, engine: EngineSettings) -> LoadedModel:
     Raises:
         CandorError: its files are not what the manifest says, or it can't run here.
     """
-    model = get_family(installed.manifest.family).load(installed.manifest, installed.verify(), device_for(engine))
+    model = family_for(installed.manifest.family).load(installed.manifest, installed.verify(), device_for(engine))
     model.warmup()
     return model
 

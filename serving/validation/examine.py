@@ -17,10 +17,11 @@ import psutil
 
 from candor.conformance import NonConformant, check, predict
 from candor.errors import CandorError, Internal, InvalidRequest, StorageUnavailable, UnsafeArtifact
-from candor.families import Device, LoadedModel, MediaLimits, get_family
+from candor.families import Device, LoadedModel, MediaLimits
 from candor.manifest import Manifest
 from candor.predictions import Classification, Detections, Prediction
 from models.artifacts import hash_files
+from models.isolated import family_for
 from models.requested import Requested
 from models.safety.archives import ArchiveLimits
 from models.safety.scan import kind_of, refuse_dangerous, scan
@@ -71,7 +72,7 @@ class _Trial:
         refuse_dangerous(self._order.artifact, self._found["scan"])
         self._pass(f"{self._found['scan']['format']}: nothing in it would run")
         self._begin(0.15, "taken in", f"taking it in as {self._asked.family}")
-        family = get_family(self._asked.family)
+        family = family_for(self._asked.family)
         if self._order.task not in family.tasks:
             raise InvalidRequest(
                 f"the family {family.name} has models for {' and '.join(sorted(family.tasks))}, not for {self._order.task}"

@@ -68,9 +68,9 @@ async def test_a_caller_that_left_keeps_no_room() -> None:
 async def test_a_short_request_for_many_bytes_is_read_piece_by_piece(folder: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, get = [], Blobs.get
 
-    async def counted(self: Blobs, upload_id: str, team: str | None = None) -> bytes:
-        reads.append(upload_id)
-        return await get(self, upload_id, team)
+    async def counted(self: Blobs, *named: Any) -> bytes:
+        reads.append(named[0])
+        return await get(self, *named)
 
     monkeypatch.setattr(Blobs, "get", counted)
     async with running(settings_in(folder, limits={"queued_bytes": 4_000, "item_bytes": 2_000})) as server:
@@ -91,12 +91,12 @@ async def test_small_items_are_fetched_ahead_of_the_model(folder: Path, gate: Ga
     read, get = 0, Blobs.get
     everything = asyncio.Event()
 
-    async def counted(self: Blobs, upload_id: str, team: str | None = None) -> bytes:
+    async def counted(self: Blobs, *named: Any) -> bytes:
         nonlocal read
         read += 1
         if read == 100:
             everything.set()
-        return await get(self, upload_id, team)
+        return await get(self, *named)
 
     monkeypatch.setattr(Blobs, "get", counted)
     async with running(settings_in(folder, limits={"queued_bytes": 4_000, "item_bytes": 2_000})) as server:
