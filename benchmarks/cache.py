@@ -148,9 +148,7 @@ def _show(alone: Phase, shared: Phase, best: float) -> None:
     console = Console(width=110)
     console.print(table)
     ratio = shared.hot_p99 / alone.hot_p99
-    console.print(
-        f"The {ROOM} busiest, held for ever, would be hit {best:.1%}. p99 of the busiest: {ratio:.2f} times one model's."
-    )
+    console.print(f"The {ROOM} busiest, held for ever, would be hit {best:.1%}. p99 of the busiest: {ratio:.2f} times one model's.")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ async def test_a_large_file_is_named_by_its_upload(server: Server) -> None:
         "sha256": upload["sha256"],
         "bytes": 7,
     }
-    told["artifact"]["sha256"] = "0" * 64  # type: ignore[index]
+    told["artifact"]["sha256"] = "0" * 64
     assert "artifact.sha256" in is_problem(await server.client.post(VERSIONS, json=told), 422, "invalid_request")
     told["artifact"] = {"upload": "upl_none"}
     is_problem(await server.client.post(VERSIONS, json=told), 404, "unknown_upload")
