@@ -56,6 +56,7 @@ class Draft:
     unverified_since: datetime | None = None
     team: str = "default"  # who asked for it; nobody else sees it
     label_map: str | None = None  # the project's mapping of labels that it was made with: `LabelMap.digest`
+    arm: str = "assisted"  # no client ever sees it: of `withheld` it is shown no labels, of `honeypot` what was planted
 
     def as_wire(self, *, raw: bool = False) -> dict[str, Any]:
         """Return the draft as the native API shows it: with `raw` all that is stored of it.

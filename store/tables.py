@@ -50,6 +50,7 @@ drafts = sa.Table(
     sa.Column("unverified_since", UtcDateTime),
     sa.Column("team", sa.String, nullable=False, server_default="default"),
     sa.Column("label_map", sa.String),
+    sa.Column("arm", sa.String, nullable=False, server_default="assisted"),  # assisted, withheld or honeypot
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
     sa.Index("ix_drafts_version", "model_version"),  # Registry.delete: how many drafts refer to a version
@@ -279,4 +280,105 @@ registry_changes = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("number", sa.BigInteger, nullable=False),
+)
+
+# What a project's arms are drawn with. The secret leaves this table only into the hash.
+review_secrets = sa.Table(
+    "review_secrets",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("epoch", sa.String, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+# Items whose right label is known, as it is now; every revision is kept in gold_revisions, which is append-only.
+gold = sa.Table(
+    "gold",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("item", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("truth", sa.JSON, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+gold_revisions = sa.Table(
+    "gold_revisions",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("item", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("truth", sa.JSON(none_as_null=True)),  # null: it is gold no more
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+# The arm of each item (and reviewer, where the platform names one when it asks; else empty), drawn once, before anything was shown.
+# Append-only. `draft` is what was shown under it, `natural` the draft that the model really made; they differ for honeypots alone.
+draws = sa.Table(
+    "draws",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("item", sa.String, primary_key=True),
+    sa.Column("reviewer", sa.String, primary_key=True),
+    sa.Column("epoch", sa.String, primary_key=True),
+    sa.Column("id", sa.String, nullable=False, unique=True),
+    sa.Column("arm", sa.String, nullable=False),
+    sa.Column("propensity", sa.Double, nullable=False),
+    sa.Column("rates", sa.JSON, nullable=False),
+    sa.Column("draft", sa.String, nullable=False, unique=True),
+    sa.Column("natural", sa.String, nullable=False),
+    sa.Column("planted", sa.JSON(none_as_null=True)),
+    sa.Column("gold", sa.Boolean, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index("ix_draws_project", "team", "project", "id"),
+)
+
+# What people did with drafts, one row per revision of an event of the platform's; the newest one counts. Append-only.
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("event_id", sa.String, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("fingerprint", sa.String, nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("skipped", sa.Boolean, nullable=False),
+    sa.Column("draft", sa.String, nullable=False),
+    sa.Column("item", sa.String, nullable=False),
+    sa.Column("reviewer", sa.String, nullable=False),
+    sa.Column("seconds", sa.Double),
+    sa.Column("guideline_version", sa.String),
+    sa.Column("final", sa.JSON(none_as_null=True)),
+    sa.Column("verdict", sa.String),  # accepted, corrected or rejected; null where it was skipped or deleted
+    sa.Column("edits", sa.JSON(none_as_null=True)),
+    sa.Column("arm", sa.String, nullable=False),
+    sa.Column("caught", sa.String),  # honeypots: caught, noticed or missed
+    sa.Column("finished_at", UtcDateTime, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("team", "event_id", "revision", name="uq_reviews_event"),
+    sa.Index("ix_reviews_project", "team", "project", "id"),
+)
+
+# Alarms about reviewers, latched until somebody clears them.
+review_alarms = sa.Table(
+    "review_alarms",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("reviewer", sa.String, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("raised_at", UtcDateTime, nullable=False),
+    sa.Column("honeypots", sa.Integer, nullable=False),  # of the reviewer's, the one at which it was raised
+    sa.Column("cleared_at", UtcDateTime),
+    sa.Column("cleared_by", sa.String),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("team", "project", "reviewer", "honeypots", name="uq_review_alarms_once"),
 )
