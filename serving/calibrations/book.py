@@ -6,7 +6,6 @@ one short query in two seconds.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +16,13 @@ import structlog
 from calibration.apply import apply, misfit
 from calibration.record import CalibrationRecord, Further
 from candor.confidences import Confidences, ConfidenceStatus
-from candor.errors import InvalidRequest, StorageUnavailable
+from candor.errors import InvalidRequest
 from candor.manifest import Manifest
 from candor.predictions import Prediction
+from serving.fresh import Fresh
 from store.calibrations import Calibrations, Standing
 
 FRESH_SECONDS = 2.0
-_READ_SECONDS = 2.0  # how long drafts wait for a database that does not answer
 _BY_CLASS = ("vector", "class_temperature_bias")  # methods with a parameter for each class
 
 _log = structlog.get_logger(__name__)
@@ -66,11 +65,9 @@ class Book:
     ) -> None:
         self._calibrations = calibrations
         self._configured = configured
-        self._clock = clock
         self._standing = Standing()
         self._records: dict[str, CalibrationRecord | None] = {}  # None: it is not there, or can't be used
-        self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._fresh = Fresh(self.read, "calibrations", clock)
 
     async def read(self) -> None:
         """Read what is in force now.
@@ -87,18 +84,7 @@ class Book:
 
     async def refresh(self) -> None:
         """Read again where the last time is long enough ago; where the database can't be read, what was known stays in force."""
-        if self._clock() - self._read_at < FRESH_SECONDS:
-            return
-        async with self._lock:  # who comes meanwhile waits for this one
-            now = self._clock()
-            if now - self._read_at < FRESH_SECONDS:
-                return
-            try:
-                async with asyncio.timeout(_READ_SECONDS):
-                    await self.read()
-            except (StorageUnavailable, TimeoutError) as error:
-                _log.warning("calibrations_not_read", detail=str(error) or "no answer", note="what was in force stays")
-            self._read_at = now
+        await self._fresh.refresh(lambda: self._fresh.age >= FRESH_SECONDS)
 
     def current(self, manifest: Manifest) -> InForce:
         """Return what is in force for a version, as of the last read.

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 
-import structlog
-
-from candor.errors import StorageUnavailable
 from serving.access import OPERATOR_TEAM
 from serving.config import Settings
+from serving.fresh import Fresh
 from serving.projects.body import view_of
 from serving.projects.views import ProjectView
 from store import Store
 from store.projects import Projects
 
 FRESH_SECONDS = 1.0
-_READ_SECONDS = 2.0  # how long drafts wait for a database that does not answer
-
-_log = structlog.get_logger(__name__)
 
 
 class ProjectBook:
@@ -28,11 +22,9 @@ class ProjectBook:
     def __init__(self, store: Store, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._projects = Projects(store)
         self._settings = settings
-        self._clock = clock
         self._views: dict[tuple[str, str], ProjectView] = {}
         self._changes = -1
-        self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._fresh = Fresh(self.read, "projects", clock)
 
     async def read(self) -> None:
         """Read what has changed.
@@ -49,18 +41,7 @@ class ProjectBook:
 
     async def refresh(self) -> None:
         """Read again where the last time is long enough ago; where the database can't be read, what was known stays."""
-        if self._clock() - self._read_at < FRESH_SECONDS:
-            return
-        async with self._lock:  # who comes meanwhile waits for this one
-            now = self._clock()
-            if now - self._read_at < FRESH_SECONDS:
-                return
-            try:
-                async with asyncio.timeout(_READ_SECONDS):
-                    await self.read()
-            except (StorageUnavailable, TimeoutError) as error:
-                _log.warning("projects_not_read", detail=str(error) or "no answer", note="what was known stays")
-            self._read_at = now
+        await self._fresh.refresh(lambda: self._fresh.age >= FRESH_SECONDS)
 
     def view(self, team: str, project: str | None) -> ProjectView:
         """Return a project as of the last read; one that nobody made has the configuration's policy."""

@@ -7,28 +7,23 @@ second, so that a flood of wrong names is none of queries.
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import structlog
-
-from candor.errors import ModelUnavailable, StorageUnavailable, UnknownAlias, UnknownModel, WrongTask
+from candor.errors import ModelUnavailable, UnknownAlias, UnknownModel, WrongTask
 from candor.manifest import Manifest
 from candor.predictions import Task
 from models.catalog import Catalog
 from serving.access import OPERATOR_TEAM
+from serving.fresh import Fresh
 from serving.resolving import AliasView, CatalogResolver, Choice, RegisteredModel
 from store.registry import PRODUCTION, Alias, Content, Registry, RegistryStanding, VersionRow
 
 FRESH_SECONDS = 1.0
 UNKNOWN_SECONDS = 0.25  # between two looks for what is not known
-_READ_SECONDS = 2.0  # how long drafts wait for a database that does not answer
 _LEAST_PREFIX = 8  # hex digits that name a version
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -47,28 +42,15 @@ class RegistryBook:
         self._registry = registry
         self._catalog = catalog
         self._configured = CatalogResolver(catalog)
-        self._clock = clock
         self._number = -1
         self._models: Mapping[tuple[str, str], _Model] = {}
         self._contents: dict[str, Content] = {}  # of versions by their id; what a version is never changes
         self._by_name: Mapping[str, Content] = {}
-        self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._fresh = Fresh(self.read, "registry", clock)
 
     async def refresh(self, reference: str | None = None, team: str = OPERATOR_TEAM) -> None:
         """Read again where the last time is a second ago, or something unknown is asked for; see `Resolver.refresh`."""
-        if not self._stale(reference, team):
-            return
-        async with self._lock:  # who comes meanwhile waits for this one
-            if not self._stale(reference, team):
-                return
-            start = self._clock()
-            try:
-                async with asyncio.timeout(_READ_SECONDS):
-                    await self.read()
-            except (StorageUnavailable, TimeoutError) as error:
-                _log.warning("registry_not_read", detail=str(error) or "no answer", note="what was known stays")
-            self._read_at = start
+        await self._fresh.refresh(lambda: self._stale(reference, team))
 
     async def read(self) -> None:
         """Read what was written since the last time.
@@ -139,7 +121,7 @@ class RegistryBook:
         return self._by_name.get(version)
 
     def _stale(self, reference: str | None, team: str) -> bool:
-        age = self._clock() - self._read_at
+        age = self._fresh.age
         return age >= FRESH_SECONDS or (age >= UNKNOWN_SECONDS and reference is not None and not self._knows(reference, team))
 
     def _knows(self, reference: str, team: str) -> bool:

@@ -16,7 +16,6 @@ from candor.confidences import UNCALIBRATED
 from candor.errors import StorageUnavailable
 from candor.manifest import Manifest
 from candor.predictions import Classification, Task
-from serving.calibrations import book as module
 from serving.calibrations.book import FRESH_SECONDS, Book, InForce, unfit
 from serving.config import Settings
 from store import Store, open_store
@@ -209,7 +208,7 @@ async def test_what_was_known_stays_while_the_database_is_in_trouble(kept: Calib
 async def test_a_database_that_does_not_answer_holds_nobody_up_for_long(kept: Calibrations, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     book = Book(kept, {"namer": record()}, clock)
-    monkeypatch.setattr(module, "_READ_SECONDS", 0.01)
+    monkeypatch.setattr("serving.fresh._READ_SECONDS", 0.01)
     monkeypatch.setattr(Calibrations, "standing", lambda _: asyncio.get_running_loop().create_future())
     with structlog.testing.capture_logs() as logged:
         await asyncio.gather(*(book.refresh() for _ in range(3)))
