@@ -382,3 +382,24 @@ review_alarms = sa.Table(
     sa.Column("reason", sa.Text),
     sa.UniqueConstraint("team", "project", "reviewer", "honeypots", name="uq_review_alarms_once"),
 )
+
+# Notices of alarms, as they wait for their receiver: a row is written with what it tells of, and kept when it was sent.
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("team", sa.String, nullable=False),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("alarm", sa.String, nullable=False),
+    sa.Column("event", sa.String, nullable=False),  # raised or cleared
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("form", sa.String, nullable=False),  # candor or slack
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),  # sent, or given up
+    sa.Column("error", sa.Text),  # of the last attempt; null: it was sent
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("alarm", "event", "url", name="uq_notices_once"),
+    sa.Index("ix_notices_due", "ended_at", "next_at"),
+)

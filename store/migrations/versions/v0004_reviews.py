@@ -15,7 +15,7 @@ branch_labels = None
 depends_on = None
 
 _APPEND_ONLY = ("gold_revisions", "draws", "reviews")
-_NEW = ("review_secrets", "gold", "gold_revisions", "draws", "reviews", "review_alarms")
+_NEW = ("review_secrets", "gold", "gold_revisions", "draws", "reviews", "review_alarms", "notices")
 
 
 def upgrade() -> None:
@@ -23,6 +23,7 @@ def upgrade() -> None:
     _gold()
     _draws()
     _reviews()
+    _notices()
     for table in _APPEND_ONLY:
         for statement in append_only(op.get_bind().dialect, table):
             op.execute(statement)
@@ -118,6 +119,24 @@ def _reviews() -> None:
         sa.Column("reason", sa.Text),
         sa.UniqueConstraint("team", "project", "reviewer", "honeypots", name="uq_review_alarms_once"),
     )
+
+
+def _notices() -> None:
+    op.create_table(
+        "notices",
+        sa.Column("id", sa.String, primary_key=True),
+        *(sa.Column(name, sa.String, nullable=False) for name in ("team", "project", "alarm", "event")),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("form", sa.String, nullable=False),
+        sa.Column("body", sa.JSON, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        _moment("next_at"),
+        _moment("ended_at", nullable=True),
+        sa.Column("error", sa.Text),
+        _moment("created_at"),
+        sa.UniqueConstraint("alarm", "event", "url", name="uq_notices_once"),
+    )
+    op.create_index("ix_notices_due", "notices", ["ended_at", "next_at"])
 
 
 def _of_project() -> tuple[sa.Column[str], sa.Column[str]]:
