@@ -1,0 +1,1 @@
+"""Gold items, reviews, and what they say about people and drafts."""
