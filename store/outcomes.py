@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from candor.drafts import Draft, Timings
 from candor.ids import new_id
 from candor.predictions import Task
-from store import dialects
+from store import dialects, withdrawals
 from store.store import Store
 from store.tables import drafts, outcomes
 
@@ -116,8 +116,9 @@ class Outcomes:
 
 
 def _in_order(columns: Sequence[sa.Column[Any]], model_version: str, streams: Sequence[str], after: datetime | None) -> sa.Select[Any]:
-    """Select columns of the `label` outcomes of a version in order of arrival."""
-    wanted = [outcomes.c.model_version == model_version, outcomes.c.event == "label", outcomes.c.stream.in_(list(streams))]
+    """Select columns of the `label` outcomes of a version in order of arrival, without what was withdrawn."""
+    own = (outcomes.c.model_version == model_version, outcomes.c.event == "label", outcomes.c.stream.in_(list(streams)))
+    wanted = [*own, withdrawals.counts()]
     if after is not None:
         wanted.append(outcomes.c.created_at > after)
     return sa.select(*columns).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)

@@ -366,6 +366,26 @@ reviews = sa.Table(
     sa.Index("ix_reviews_project", "team", "project", "id"),
 )
 
+# Which names of reviewers are one person: whoever was renamed or merged. Reviews keep the name that they came with.
+reviewer_aliases = sa.Table(
+    "reviewer_aliases",
+    metadata,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("reviewer", sa.String, primary_key=True),
+    sa.Column("into", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+# Outcomes that count no more: the review or the gold behind them was corrected or taken back. Append-only.
+withdrawals = sa.Table(
+    "withdrawals",
+    metadata,
+    sa.Column("draft", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
 # Alarms about reviewers, latched until somebody clears them.
 review_alarms = sa.Table(
     "review_alarms",

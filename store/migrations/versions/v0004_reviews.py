@@ -14,7 +14,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_APPEND_ONLY = ("gold_revisions", "draws", "reviews")
+_APPEND_ONLY = ("gold_revisions", "draws", "reviews", "withdrawals")
 _NEW = ("review_secrets", "gold", "gold_revisions", "draws", "reviews", "review_alarms", "notices")
 
 
@@ -107,6 +107,16 @@ def _reviews() -> None:
         sa.UniqueConstraint("team", "event_id", "revision", name="uq_reviews_event"),
     )
     op.create_index("ix_reviews_project", "reviews", ["team", "project", "id"])
+    op.create_table(
+        "reviewer_aliases",
+        *_of_project(),
+        sa.Column("reviewer", sa.String, primary_key=True),
+        sa.Column("into", sa.String, nullable=False),
+        _moment("at"),
+    )
+    op.create_table(
+        "withdrawals", sa.Column("draft", sa.String, primary_key=True), sa.Column("source", sa.String, primary_key=True), _moment("at")
+    )
     op.create_table(
         "review_alarms",
         sa.Column("id", sa.String, primary_key=True),
