@@ -15,7 +15,7 @@ branch_labels = None
 depends_on = None
 
 _APPEND_ONLY = ("gold_revisions", "draws", "reviews", "withdrawals")
-_NEW = ("review_secrets", "gold", "gold_revisions", "draws", "reviews", "review_alarms", "notices")
+_NEW = ("review_secrets", "gold", "gold_revisions", "draws", "reviews", "reviewer_aliases", "withdrawals", "review_alarms", "notices")
 
 
 def upgrade() -> None:
