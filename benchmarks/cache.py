@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -55,6 +57,7 @@ def main(
     out: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
 ) -> None:
     """Measure hit rate, latencies and failures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # hundreds of loads and evictions
     settings = load_settings(config)
     rng = np.random.default_rng(SEED)
     at = np.cumsum(rng.exponential(1 / rate, int(rate * seconds)))
