@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from candor.errors import Conflict, InvalidRequest
+from candor.errors import Conflict, NotFound
 from candor.ids import new_id
 from store.audit import Actor, record
 from store.dialects import insert_ignoring, take_turns
@@ -106,7 +106,7 @@ class ReviewAlarms:
         """Clear an alarm: who did and why is kept.
 
         Raises:
-            InvalidRequest: the project has no such alarm.
+            NotFound: the project has no such alarm.
             Conflict: it was cleared before.
         """
 
@@ -117,7 +117,7 @@ class ReviewAlarms:
             done = await connection.execute(sa.update(review_alarms).where(*mine, _is_open()).values(change))
             row = (await connection.execute(sa.select(review_alarms).where(*mine))).one_or_none()
             if row is None:
-                raise InvalidRequest(f"project {project!r} has no alarm {alarm_id!r}")
+                raise NotFound(f"project {project!r} has no alarm {alarm_id!r}")
             alarm = ReviewAlarm(**row._mapping)
             if not done.rowcount:
                 raise Conflict(f"the alarm was cleared by {alarm.cleared_by}: {alarm.reason}")

@@ -26,7 +26,7 @@ _PAGE = 5000
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One review that counts. `draft_right` is of the model's own draft, `final_right` of the label that the person gave: None without gold."""
+    """One review that counts. `draft_right` is of the model's own draft, `final_right` of the person's label: None without gold."""
 
     row: JudgedRow
     draft_right: bool | None = None
