@@ -1,6 +1,7 @@
 """Reviews in the store: what people did with drafts. Each revision of a platform's event is a row, and rows are only added.
 
-Of an event that revision counts which was finished last, whatever the order in which they arrived.
+Of an event that revision counts which was finished last, whatever the order in which they arrived. It has the greatest number: one
+that arrives after a later one gets a number below all others, 0 or less.
 """
 
 from __future__ import annotations
@@ -188,8 +189,8 @@ def resolved(known: Mapping[str, str], name: str) -> str:
 
 
 def _current(team: str, project: str, since: datetime | None, items: Sequence[str] | None) -> sa.Select[Any]:
-    """Select the revision of each event that was finished last, where it is not deleted."""
-    place = sa.func.row_number().over(partition_by=reviews.c.event_id, order_by=(reviews.c.finished_at.desc(), reviews.c.revision.desc()))
+    """Select the revision of each event that counts, where it is not deleted."""
+    place = sa.func.row_number().over(partition_by=reviews.c.event_id, order_by=reviews.c.revision.desc())
     own = [reviews.c.team == team, reviews.c.project == project]
     if items is not None:  # all revisions of an event are about one draft, and so one item
         own.append(reviews.c.item.in_(items))
@@ -225,18 +226,24 @@ def _placed(
         if earlier and earlier[0].draft != row.draft:
             answers.append(Added("conflict"))
             continue
-        before = max(earlier, default=None)
+        before = max(earlier, key=lambda one: one.revision, default=None)
         undated = row.fingerprint.startswith(UNDATED)  # it means what counts now, whatever came between
         same = next((one for one in earlier if one.fingerprint == row.fingerprint and (one == before or not undated)), None)
         if same is not None:
             answers.append(Added("already", same.id, same.revision, same == before))
             continue
-        stored = replace(row, id=new_id("rev"), revision=len(earlier) + 1, received_at=now)
-        kept = _Kept(stored.finished_at, stored.revision, stored.fingerprint, stored.draft, stored.id)
-        earlier.append(kept)
+        newest = before is None or undated or row.finished_at >= before.finished_at
+        finished_at = max(row.finished_at, before.finished_at) if before and undated else row.finished_at
+        number = _next([one.revision for one in earlier], newest=newest)
+        stored = replace(row, id=new_id("rev"), revision=number, finished_at=finished_at, received_at=now)
+        earlier.append(_Kept(stored.finished_at, stored.revision, stored.fingerprint, stored.draft, stored.id))
         new.append(asdict(stored))
-        newest = max(earlier) == kept
         if newest and before is not None:
             gone.append((row.draft, withdrawals.of_review(row.event_id, before.revision)))
         answers.append(Added("stored", stored.id, stored.revision, newest))
     return answers, new, gone
+
+
+def _next(numbers: Sequence[int], *, newest: bool) -> int:
+    """Return the number of one more revision: above all others where it counts, below all others where it came too late to."""
+    return max(numbers, default=0) + 1 if newest else min(numbers) - 1

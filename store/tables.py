@@ -50,7 +50,7 @@ drafts = sa.Table(
     sa.Column("unverified_since", UtcDateTime),
     sa.Column("team", sa.String, nullable=False, server_default="default"),
     sa.Column("label_map", sa.String),
-    sa.Column("arm", sa.String, nullable=False, server_default="assisted"),  # assisted, withheld or honeypot
+    sa.Column("arm", sa.String, nullable=False, server_default="assisted"),  # assisted, withheld, honeypot; twin: a honeypot's natural draft
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
     sa.Index("ix_drafts_version", "model_version"),  # Registry.delete: how many drafts refer to a version
@@ -338,7 +338,8 @@ draws = sa.Table(
     sa.Index("ix_draws_project", "team", "project", "id"),
 )
 
-# What people did with drafts, one row per revision of an event of the platform's; the newest one counts. Append-only.
+# What people did with drafts, one row per revision of an event of the platform's; that of the greatest number counts: it was finished
+# last. Append-only.
 reviews = sa.Table(
     "reviews",
     metadata,
