@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
@@ -77,6 +77,22 @@ class MediaFetcher:
             except TimeoutError as error:
                 raise MediaUnreachable(f"the item's URL gave no whole answer in {self._settings.timeout_seconds:g} s") from error
 
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Send a notice to an address that is checked as an item's is; return the answer's status. No redirect is followed.
+
+        Raises:
+            MediaForbidden: the scheme, the host or one of its addresses is not allowed.
+            MediaUnreachable: no such host, no connection, or no answer in time.
+        """
+        target = self._permitted(url)
+        named = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        async with self._places:
+            try:
+                async with asyncio.timeout(self._settings.timeout_seconds), self._send(b"POST", target, named, body) as response:
+                    return response.status
+            except TimeoutError as error:
+                raise MediaUnreachable(f"{target.host!r} gave no answer in {self._settings.timeout_seconds:g} s") from error
+
     async def close(self) -> None:
         """Close the connections."""
         await self._pool.aclose()
@@ -85,7 +101,7 @@ class MediaFetcher:
     async def _follow(self, url: str) -> bytes:
         target = self._permitted(url)
         for _ in range(self._settings.redirects + 1):
-            async with self._get(target) as response:
+            async with self._send(b"GET", target, _HEADERS) as response:
                 location = _header(response, b"location")
                 if response.status not in _REDIRECTS or location is None:
                     return await self._body(target, response)
@@ -112,10 +128,14 @@ class MediaFetcher:
         return parsed.copy_with(host=host, fragment=None)
 
     @asynccontextmanager
-    async def _get(self, url: httpx.URL) -> AsyncIterator[httpcore.Response]:
+    async def _send(
+        self, method: bytes, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], body: bytes | None = None
+    ) -> AsyncIterator[httpcore.Response]:
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         try:
-            async with self._pool.stream(b"GET", target, headers=[(b"Host", url.netloc), *_HEADERS]) as response:
+            async with self._pool.stream(
+                method, target, headers=[(b"Host", url.netloc), *headers, *_length(body)], content=body
+            ) as response:
                 yield response
         except CandorError:
             raise
@@ -202,6 +222,10 @@ def _verified() -> ssl.SSLContext:
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     return context
+
+
+def _length(body: bytes | None) -> list[tuple[bytes, bytes]]:
+    return [] if body is None else [(b"Content-Length", str(len(body)).encode())]
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:

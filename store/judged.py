@@ -6,13 +6,14 @@ Nothing is kept besides the rows of drafts, draws, gold items and reviews: read 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from candor.predictions import Task
+from store.reviews import Reviews
 from store.store import Store
 from store.tables import drafts, draws, gold, reviews
 
@@ -64,7 +65,11 @@ async def judged(
     since: datetime | None = None,
     known: Known = "everything",
 ) -> list[JudgedRow]:
-    """Return the reviews of a project that count, in the order in which they were finished; of some reviewers, or of one arm only."""
+    """Return the reviews of a project that count, in the order in which they were finished; of some reviewers, or of one arm only.
+
+    Reviewers have the names into which they were merged, and may be asked for by their earlier ones too.
+    """
+    into = await Reviews(store).merged(team, project)
     newer = reviews.alias()
     chosen = _select(known == "everything").where(
         reviews.c.team == team,
@@ -73,12 +78,14 @@ async def judged(
         ~sa.exists().where(newer.c.team == reviews.c.team, newer.c.event_id == reviews.c.event_id, newer.c.revision > reviews.c.revision),
     )
     if reviewers is not None:
-        chosen = chosen.where(reviews.c.reviewer.in_(reviewers))
+        wanted = {into.get(name, name) for name in reviewers}
+        chosen = chosen.where(reviews.c.reviewer.in_(sorted(wanted | {name for name, now in into.items() if now in wanted})))
     if arm is not None:
         chosen = chosen.where(reviews.c.arm == arm)
     if since is not None:
         chosen = chosen.where(reviews.c.finished_at >= since)
-    return [JudgedRow(**row._mapping) for row in await store.read(chosen.order_by(reviews.c.finished_at, reviews.c.id))]
+    found = [JudgedRow(**row._mapping) for row in await store.read(chosen.order_by(reviews.c.finished_at, reviews.c.id))]
+    return [replace(row, reviewer=into[row.reviewer]) if row.reviewer in into else row for row in found]
 
 
 def _select(payloads: bool) -> sa.Select[Any]:
@@ -157,5 +164,7 @@ async def steps(store: Store, team: str, project: str, after: tuple[str, str], l
         .order_by(reviews.c.id)
         .limit(limit)
     )
+    into = await Reviews(store).merged(team, project)
     found = [Step(**row._mapping) for statement in (drawn, reviewed) for row in await store.read(statement)]
+    found = [replace(one, reviewer=into.get(one.reviewer, one.reviewer)) for one in found]
     return sorted(found, key=lambda one: one.id.partition("_")[2])

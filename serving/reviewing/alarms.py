@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from store import Store
 from store.audit import Actor
 from store.judged import judged
 from store.review_alarms import Receiver, ReviewAlarm, ReviewAlarms
+from store.reviews import Reviews
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ async def look(store: Store, team: str, project: str, reviewers: Iterable[str] |
     if not rows:
         return []
     alarms = ReviewAlarms(store)
-    earlier = await alarms.of_project(team, project)
+    earlier = await of_project(store, team, project)
     found = await asyncio.to_thread(_due, rows, earlier)
     if not found:
         return []
@@ -48,6 +49,13 @@ async def look(store: Store, team: str, project: str, reviewers: Iterable[str] |
         if one is not None:
             _log.warning("review_alarm", alarm=one.id, team=team, project=project, reviewer=one.reviewer, says=one.evidence["says"])
     return [one for one in raised if one is not None]
+
+
+async def of_project(store: Store, team: str, project: str) -> list[ReviewAlarm]:
+    """Return the alarms of a project, the newest first; reviewers have the names into which they were merged."""
+    into = await Reviews(store).merged(team, project)
+    found = await ReviewAlarms(store).of_project(team, project)
+    return [replace(one, reviewer=into[one.reviewer]) if one.reviewer in into else one for one in found]
 
 
 def _due(rows: Sequence[Judged], earlier: Sequence[ReviewAlarm]) -> list[tuple[str, int, dict[str, Any]]]:

@@ -83,7 +83,7 @@ def _errors(gold: Sequence[Judged], judged: Worth) -> dict[str, Any]:
 
 
 def _strata(rows: Sequence[Judged]) -> list[str]:
-    """Return each item's stratum: the third of its draft's confidence, and whether the draft has the badge, which is withheld more often."""
+    """Return each item's stratum: the third of its draft's confidence, and whether it has the badge: such are withheld more often."""
     known = sorted(one.row.confidence for one in rows if one.row.confidence is not None)
     cuts = [known[len(known) * part // 3] for part in (1, 2)] if len(known) >= 3 * LEAST else []
     return [f"{_third(one.row.confidence, cuts)} {bool((one.row.rates or {}).get('badge'))}" for one in rows]

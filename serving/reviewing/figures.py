@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from review.alarms import Detector, accused
-from review.figures import Detection, Population, Rate, corrections, detection, difference, median_seconds, population, rate
+from review.figures import (
+    LEAST,
+    Detection,
+    Population,
+    Rate,
+    corrections,
+    detection,
+    difference,
+    expected_corrections,
+    median_seconds,
+    population,
+    rate,
+)
 from serving.reviewing.alarms import unspent
 from serving.reviewing.people import Judged
 from store.review_alarms import ReviewAlarm
@@ -53,6 +65,27 @@ def counts(rows: Sequence[Judged]) -> Counts:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over reviews: what of one's peers is needed is that of everybody, less one's own."""
+
+    counts: Counts
+    confident: int  # reviews of drafts that were shown with a calibrated confidence
+    made: int  # corrections of them
+    expected: float
+
+    def __sub__(self, own: Totals) -> Totals:
+        left = {one.name: getattr(self.counts, one.name) - getattr(own.counts, one.name) for one in fields(Counts)}
+        return Totals(Counts(**left), self.confident - own.confident, self.made - own.made, self.expected - own.expected)
+
+
+def totals(rows: Sequence[Judged]) -> Totals:
+    """Sum reviews up."""
+    known = [one for one in rows if one.row.arm == "assisted" and one.right is not None]
+    expected = float(expected_corrections([one.right for one in known]).sum())
+    return Totals(counts(rows), len(known), _count(known, lambda one: one.corrected), expected)
+
+
 def by_reviewer(rows: Sequence[Judged]) -> dict[str, list[Judged]]:
     """Return each reviewer's reviews, by name."""
     found: dict[str, list[Judged]] = {}
@@ -67,10 +100,8 @@ def table(rows: Sequence[Judged], alarms: Sequence[ReviewAlarm] = ()) -> list[di
     each = {name: counts(own) for name, own in people.items()}
     among = population([one.caught for one in each.values()], [one.honeypots for one in each.values()])
     named = _named(people, alarms)
-    told = [
-        {**figures(name, own, [one for one in rows if one.row.reviewer != name], among), "named": named[name]}
-        for name, own in people.items()
-    ]
+    everybody = totals(rows)
+    told = [{**figures(name, own, everybody - totals(own), among), "named": named[name]} for name, own in people.items()]
     return sorted(told, key=lambda one: (-(one["catch"]["below_floor"] or 0.0), one["reviewer"]))
 
 
@@ -82,18 +113,17 @@ def one_of(rows: Sequence[Judged], reviewer: str, alarms: Sequence[ReviewAlarm] 
     each = [counts(own) for own in people.values()]
     among = population([one.caught for one in each], [one.honeypots for one in each])
     own = people[reviewer]
-    others = [one for one in rows if one.row.reviewer != reviewer]
     return {
-        **figures(reviewer, own, others, among),
+        **figures(reviewer, own, totals(rows) - totals(own), among),
         "named": _named(people, alarms)[reviewer],
         "months": _split(own, lambda one: one.row.finished_at.strftime("%Y-%m"), "month"),
         "guideline_versions": _split(own, lambda one: one.row.guideline_version, "guideline_version"),
     }
 
 
-def figures(reviewer: str, own: Sequence[Judged], others: Sequence[Judged], among: Population | None) -> dict[str, Any]:
-    """Return what is known of one reviewer."""
-    of, peers = counts(own), counts(others)
+def figures(reviewer: str, own: Sequence[Judged], others: Totals, among: Population | None) -> dict[str, Any]:
+    """Return what is known of one reviewer; `others` are the peers."""
+    of, peers = counts(own), others.counts
     return {
         "reviewer": reviewer,
         "reviews": len(own),
@@ -128,22 +158,19 @@ def _catch(of: Counts, among: Population | None) -> dict[str, Any]:
     return {**found.as_json(), "noticed": noticed.as_json(), **shrunk}
 
 
-def _corrections(own: Sequence[Judged], others: Sequence[Judged]) -> dict[str, Any]:
-    """Return corrections of drafts as the model made them, against what calibrated confidence expects; peers on work given at random."""
+def _corrections(own: Sequence[Judged], others: Totals) -> dict[str, Any]:
+    """Return corrections of drafts as the model made them, against what calibrated confidence expects, and the peers' beside them."""
     shown = [one for one in own if one.row.arm == "assisted"]
     made = rate(_count(shown, lambda one: one.corrected), len(shown))
     known = [one for one in shown if one.right is not None]
     nothing = {"expected": None, "ratio": None, "low": None, "high": None, "peers": None, "relative": None}
     if not known:
         return {"made": made.as_json(), "confident": 0, **nothing}
-    peers = [one for one in others if one.row.arm == "assisted" and one.right is not None]
-    found = corrections(*_columns(known), others=_columns(peers))
-    told = {name: value for name, value in asdict(found).items() if name != "made"}
-    return {"made": made.as_json(), "confident": len(known), **told}
-
-
-def _columns(rows: Sequence[Judged]) -> tuple[list[bool], list[float]]:
-    return [one.corrected for one in rows], [one.right if one.right is not None else 0.0 for one in rows]
+    found = corrections([one.corrected for one in known], [one.right for one in known])
+    peers = others.made / others.expected if others.confident >= LEAST and others.expected > 0 else None
+    relative = found.ratio / peers if found.ratio is not None and peers else None
+    figures = {name: getattr(found, name) for name in ("expected", "ratio", "low", "high")}
+    return {"made": made.as_json(), "confident": len(known), **figures, "peers": peers, "relative": relative}
 
 
 def _detection(of: Counts) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from store import Store
 from store.judged import JudgedRow, Step, judged, steps
 from store.projects import Projects
 from store.review_alarms import ReviewAlarms
+from store.reviews import Reviews
 
 _PAGE = 5000
 
@@ -125,7 +126,8 @@ class People:
                 for one in found:
                     kept.of[one.reviewer] = step(kept.of.get(one.reviewer, fresh), one)
                 kept.after = _last(kept.after, found)
-            return kept.of.get(reviewer, fresh)
+            into = await Reviews(self._store).merged(team, project)
+            return kept.of.get(into.get(reviewer, reviewer), fresh)
 
     async def withheld_for(self, team: str, project: str, reviewer: str) -> bool:
         """Say whether a reviewer gets no drafts: an alarm about them is open, and the project's policy is to withhold then."""
@@ -139,7 +141,11 @@ class People:
         section = await review_section(self._store, team, project)
         if section.get("on_alarm", "notify") != policy:
             return False
-        return bool(await ReviewAlarms(self._store).of_project(team, project, reviewer=reviewer, only_open=True))
+        standing = await ReviewAlarms(self._store).of_project(team, project, only_open=True)
+        if not standing:
+            return False
+        into = await Reviews(self._store).merged(team, project)
+        return into.get(reviewer, reviewer) in {into.get(one.reviewer, one.reviewer) for one in standing}
 
     async def _raised_items(self, team: str, project: str) -> int:
         return int((await review_section(self._store, team, project)).get("raised_items") or Screen().raised_items)
