@@ -56,14 +56,16 @@ class Draft:
     unverified_since: datetime | None = None
     team: str = "default"  # who asked for it; nobody else sees it
     label_map: str | None = None  # the project's mapping of labels that it was made with: `LabelMap.digest`
-    arm: str = "assisted"  # no client ever sees it: of `withheld` it is shown no labels, of `honeypot` what was planted
+    arm: str = "assisted"  # no client ever sees it: `withheld` is shown without labels, `honeypot` with what was planted; `twin` never
 
     def as_wire(self, *, raw: bool = False) -> dict[str, Any]:
         """Return the draft as the native API shows it: with `raw` all that is stored of it.
 
-        Else one that is to be made from scratch is shown without its labels, so that nobody corrects them.
+        Else one that is to be made from scratch is shown without its labels, so that nobody corrects them. A withheld one is shown,
+        always, as if the model had found nothing.
         """
-        payload = dict(self.payload) if raw else self._shown()
+        payload = self._unlabelled() if self.arm == "withheld" else dict(self.payload)
+        payload = payload if raw else self._shown(payload)
         return {
             "id": self.id,
             "item": self.item,
@@ -73,7 +75,7 @@ class Draft:
             "route": "review",  # of a draft that is older than policies
             "priority": None,
             **payload,
-            "confidence": self.confidence,
+            "confidence": None if self.arm == "withheld" else self.confidence,
             "confidence_status": self.confidence_status,
             "unverified_since": self.unverified_since.isoformat() if self.unverified_since else None,
             "calibration": self.calibration,
@@ -81,9 +83,17 @@ class Draft:
             "created_at": self.created_at.isoformat(),
         }
 
-    def _shown(self) -> dict[str, Any]:
-        payload: dict[str, Any] = without_raw(dict(self.payload))
+    def _shown(self, payload: dict[str, Any]) -> dict[str, Any]:
+        payload = without_raw(payload)
         return {**payload, **SPECS[self.task].blank} if payload.get("route") == "from_scratch" else payload
+
+    def _unlabelled(self) -> dict[str, Any]:
+        """Return the payload that this draft would have if the model had proposed nothing for the item."""
+        payload = {name: value for name, value in self.payload.items() if name != "badge"} | dict(SPECS[self.task].blank)
+        if "no_speech" in payload:
+            payload["no_speech"] = True
+        nothing_to_correct = None if payload.get("priority") is None else 0.0
+        return {**payload, "route": "review", "priority": nothing_to_correct}
 
     def again(self) -> Draft:
         """Return the draft as it is shown when it answers once more without the model."""
@@ -95,8 +105,11 @@ class Draft:
 
     def for_item(self, draft_id: str, item: str, project: str | None, created_at: datetime) -> Draft:
         """Return the same proposal as a draft of another item with the same bytes: what people do with it is another story."""
-        payload = _renamed(dict(self.payload), self.id, draft_id)
-        return replace(self.again(), id=draft_id, item=item, project=project, created_at=created_at, payload=payload)
+        return replace(self.again().renamed(draft_id), item=item, project=project, created_at=created_at, arm="assisted")
+
+    def renamed(self, draft_id: str) -> Draft:
+        """Return the same draft under another id."""
+        return replace(self, id=draft_id, payload=_renamed(dict(self.payload), self.id, draft_id))
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:

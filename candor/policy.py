@@ -27,11 +27,13 @@ class Policy:
 
     `badge`: labels of high confidence are marked where the calibration has certified a threshold. `from_scratch_below`: by task, the
     confidence below which a draft is withheld, as correcting it would cost more than starting clean; a task that is not named withholds
-    none. A classification's confidence is its first label's; of boxes and of words it is their mean.
+    none. A classification's confidence is its first label's; of boxes and of words it is their mean. `needs_confidence`: a draft
+    whose confidence is not known is withheld too.
     """
 
     badge: bool = True
     from_scratch_below: Mapping[Task, float] = field(default_factory=lambda: FROM_SCRATCH_BELOW)
+    needs_confidence: bool = False
 
 
 def route(task: Task, confidences: Sequence[float] | None, policy: Policy) -> Route:
@@ -55,7 +57,7 @@ def priority(task: Task, confidences: Sequence[float] | None) -> float | None:
     """
     if confidences is None:
         return None
-    expected = sum(1 - confidence for confidence in confidences)
+    expected = sum((1 - confidence for confidence in confidences), 0.0)
     return round(expected if task == "classification" else expected / (1 + expected), 6)
 
 
@@ -64,5 +66,8 @@ def decided(task: Task, payload: Mapping[str, Any], policy: Policy, *, calibrate
 
     A draft keeps what was decided when it was made: another policy later changes new drafts.
     """
-    confidences = [label["confidence"] for label in SPECS[task].judged(payload)] if calibrated else None
-    return {**payload, "route": route(task, confidences, policy), "priority": priority(task, confidences)}
+    judged = SPECS[task].judged(payload)
+    confidences = [label["confidence"] for label in judged] if calibrated else None
+    unknown = policy.needs_confidence and bool(judged) and not calibrated
+    where: Route = "from_scratch" if unknown else route(task, confidences, policy)
+    return {**payload, "route": where, "priority": priority(task, confidences)}

@@ -14,6 +14,7 @@ from candor.families import LoadedModel
 from candor.predictions import Task
 from models.catalog import Catalog
 from serving import metrics
+from serving.arms.assigning import Arms
 from serving.batching import BatchReport
 from serving.calibrations.book import Book
 from serving.config import Settings
@@ -26,6 +27,7 @@ from serving.registry.book import RegistryBook
 from serving.registry.installing import Installer
 from serving.registry.loading import Loader
 from serving.requests import Drafter
+from serving.reviewing.people import People
 from serving.routing import Router
 from store import Blobs, Store, open_store
 from store.calibrations import Calibrations
@@ -79,7 +81,7 @@ async def local_drafters(settings: Settings, tasks: Sequence[Task], store: Store
         fetcher = MediaFetcher(settings.media, settings.limits.item_bytes)
         stack.push_async_callback(fetcher.close)
         sources = Sources(store, blobs, fetcher)
-        knowledge = Knowledge(models, book, ProjectBook(store, settings))
+        knowledge = Knowledge(models, book, ProjectBook(store, settings), Arms(store, People(store)))
         loaders = {task: Loader(catalog, models, installer, task, engine_settings(settings, task)) for task in tasks}
         drafters = {task: _drafter(settings, catalog, loaders[task], sources, knowledge) for task in tasks}
         warming: list[asyncio.Task[None]] = [asyncio.create_task(_swept(models, installer))]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +20,6 @@ import structlog
 from candor.drafts import Draft, Timings
 from candor.errors import CandorError, DeadlineExceeded, InvalidRequest, MediaTooLarge, ModelUnavailable, NoItems, NotReady, TooManyItems
 from candor.ids import new_id
-from candor.manifest import Manifest
 from candor.policy import decided
 from candor.predictions import Prediction, Task
 from candor.tasks import SPECS, TOP_K, Rendering, render
@@ -28,11 +27,14 @@ from models.catalog import Catalog
 from serving import metrics
 from serving.access import OPERATOR_TEAM
 from serving.admission import Admission
+from serving.arms.assigning import Arms
+from serving.arms.planting import Making
 from serving.calibrations.book import Book, InForce
 from serving.config import Settings
 from serving.engine import Engine
 from serving.listing import configured, registered, without_version
 from serving.media import MediaFetcher
+from serving.passages import Answer, Got, Passage, answering, if_any_was_ready, shown_again
 from serving.projects.views import ProjectView, ProjectViews
 from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelStatus
 from serving.resolving import Choice, RegisteredModel, Resolver
@@ -59,36 +61,7 @@ class Knowledge:
     resolver: Resolver
     book: Book
     projects: ProjectViews
-
-
-@dataclass(frozen=True, slots=True)
-class _Got:
-    """One item's bytes, with their SHA-256 and the seconds that it took to get them; or what went wrong."""
-
-    item: Item
-    data: bytes = b""
-    sha256: str = ""
-    seconds: float = 0.0
-    error: CandorError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One item's entry of the answer, and whether its draft is still to be stored."""
-
-    result: ItemResult
-    new: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Passage:
-    """What those items of one request share that one version drafts."""
-
-    request: DraftRequest
-    manifest: Manifest
-    calibration: InForce
-    project: ProjectView
-    deadline: float  # on the event loop's clock
+    arms: Arms
 
 
 class LocalDrafter:
@@ -112,6 +85,7 @@ class LocalDrafter:
         self._limits = settings.limits
         self._request_seconds = settings.server.request_seconds
         self._resolver, self._book, self._projects = knowledge.resolver, knowledge.book, knowledge.projects
+        self._arms = knowledge.arms
         self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes, settings.teams.queue_share)
         self._room = Room(self._limits.queued_bytes)
         self._cold = 0  # items of requests that came for a version which was not loaded
@@ -140,7 +114,7 @@ class LocalDrafter:
             metrics.held(self.task, len(request.items)),
             self._cold_room(choice, len(request.items)),
         ):
-            return _if_any_was_ready(await self._split(choice, request, project, deadline))
+            return if_any_was_ready(await self._split(choice, request, project, deadline))
 
     async def models(self, team: str = OPERATOR_TEAM) -> list[ModelStatus]:
         """Return the models of this task: the configuration's, and those that the team registered."""
@@ -221,7 +195,7 @@ class LocalDrafter:
         for place, item in enumerate(request.items):
             places.setdefault(choice.of(item.id).version, []).append(place)
         passages = [
-            _Passage(
+            Passage(
                 replace(request, items=tuple(request.items[place] for place in some)),
                 manifests[version],
                 self._book.current(manifests[version]),
@@ -240,12 +214,12 @@ class LocalDrafter:
             results |= dict(zip(some, task.result().results, strict=True))
         return DraftResult(choice.manifest.version, tuple(results[place] for place in range(len(request.items))))
 
-    async def _draft(self, passage: _Passage) -> DraftResult:
+    async def _draft(self, passage: Passage) -> DraftResult:
         """Items whose bytes are at hand go together; each one that is fetched goes on its own, as it comes."""
         items = passage.request.items
         at_hand = [i for i, item in enumerate(items) if item.media.data is not None or item.error]
         groups = ([at_hand] if at_hand else []) + [[i] for i in range(len(items)) if i not in set(at_hand)]
-        answers: dict[int, _Answer] = {}
+        answers: dict[int, Answer] = {}
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
@@ -256,21 +230,38 @@ class LocalDrafter:
             raise failed.exceptions[0] from None
         for group, task in running:
             answers |= dict(zip(group, task.result(), strict=True))
-        in_order = [answers[i] for i in range(len(items))]
-        if new := [answer.result.draft for answer in in_order if answer.new and answer.result.draft]:
-            await self._sources.store.save(new)
+        in_order = await self._stored([answers[i] for i in range(len(items))], passage)
         for answer in in_order:
             metrics.item(self.task, answer.result.draft, answer.result.error)
         return DraftResult(passage.manifest.version, tuple(answer.result for answer in in_order))
 
-    async def _fetched(self, items: Sequence[Item], passage: _Passage) -> list[_Answer]:
+    async def _stored(self, answers: list[Answer], passage: Passage) -> list[Answer]:
+        """Store what is new, and return the answers: under a review policy each new item draws what it is shown."""
+        new = [answer.result.draft for answer in answers if answer.new and answer.result.draft]
+        desk, review, manifest = passage.desk, passage.project.review, passage.manifest
+        if not new:
+            return answers
+        if desk is None or review is None:
+            await self._sources.store.save(new)
+            return answers
+        making = Making(passage.project.policy, manifest.labels, passage.project.labels)
+        shown = await self._arms.assign(desk, review, new, making)
+        own = {draft.id: draft for draft in new}
+        return [
+            shown_again(answer.result.item, shown[answer.result.item], draft.media_sha256)
+            if answer.new and (draft := answer.result.draft) and draft.id in own
+            else answer
+            for answer in answers
+        ]
+
+    async def _fetched(self, items: Sequence[Item], passage: Passage) -> list[Answer]:
         """Fetch and draft one item. A short request can name a lot of bytes: they wait for room, as what is sent does at the door."""
         (item,) = items
         try:
             async with asyncio.timeout_at(passage.deadline):
                 held = await self._room.take(self._limits.item_bytes)
         except TimeoutError:
-            return [_Answer(ItemResult(item.id, error=_not_fetched()))]
+            return [Answer(ItemResult(item.id, error=_not_fetched()))]
         try:
             got = await self._get(item, passage)
             held += self._room.change(len(got.data) - held)
@@ -278,18 +269,21 @@ class LocalDrafter:
         finally:
             self._room.change(-held)
 
-    async def _group(self, items: Sequence[Item], passage: _Passage) -> list[_Answer]:
+    async def _group(self, items: Sequence[Item], passage: Passage) -> list[Answer]:
         return await self._answers(await asyncio.gather(*(self._get(item, passage) for item in items)), passage)
 
-    async def _answers(self, got: Sequence[_Got], passage: _Passage) -> list[_Answer]:
+    async def _answers(self, got: Sequence[Got], passage: Passage) -> list[Answer]:
+        drawn: dict[str, Draft] = {}
+        if passage.desk is not None and (items := [one.item.id for one in got if one.error is None]):
+            drawn = {item: passage.as_now(draft) for item, draft in (await self._arms.shown(passage.desk, items)).items()}
         stored: dict[str, list[Draft]] = {}
-        if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None]):
+        if not passage.request.fresh and (known := [one.sha256 for one in got if one.error is None and one.item.id not in drawn]):
             version, calibration = passage.manifest.version, passage.calibration.calibration
             stored = await self._sources.store.find(version, calibration, known, passage.request.team)
-        answering = {sha256: _answering(drafts, passage.calibration) for sha256, drafts in stored.items()}
-        return list(await asyncio.gather(*(self._one(one, answering.get(one.sha256, []), passage) for one in got)))
+        answers = {sha256: answering(drafts, passage.calibration) for sha256, drafts in stored.items()}
+        return list(await asyncio.gather(*(self._one(one, drawn, answers.get(one.sha256, []), passage) for one in got)))
 
-    async def _get(self, item: Item, passage: _Passage) -> _Got:
+    async def _get(self, item: Item, passage: Passage) -> Got:
         """Get one item's bytes; an error stays with the item."""
         start = time.perf_counter()
         try:
@@ -302,12 +296,12 @@ class LocalDrafter:
             if len(data) > self._limits.item_bytes:
                 raise MediaTooLarge(f"the item has {len(data):,} bytes; an item may have {self._limits.item_bytes:,}")
         except CandorError as error:
-            return _Got(item, error=error)
+            return Got(item, error=error)
         except TimeoutError:
-            return _Got(item, error=_not_fetched())
+            return Got(item, error=_not_fetched())
         sha256 = hashlib.sha256(data).hexdigest() if len(data) < 1 << 20 else await asyncio.to_thread(_sha256, data)
         seconds = time.perf_counter() - start if item.media.data is None else 0.0
-        return _Got(item, data, sha256, seconds)
+        return Got(item, data, sha256, seconds)
 
     async def _bytes(self, item: Item, team: str) -> bytes:
         media = item.media
@@ -317,29 +311,40 @@ class LocalDrafter:
             return await self._sources.fetcher.fetch(media.url)
         return await self._sources.blobs.get(media.upload or "", team, self._limits.item_bytes)
 
-    async def _one(self, got: _Got, stored: Sequence[Draft], passage: _Passage) -> _Answer:
-        """Answer one item from a stored draft, else from the model."""
+    async def _one(self, got: Got, drawn: Mapping[str, Draft], stored: Sequence[Draft], passage: Passage) -> Answer:
+        """Answer one item from what is stored, else from the model."""
         item, request = got.item, passage.request
         if got.error is not None:
-            return _Answer(ItemResult(item.id, error=got.error))
-        stored = [draft for draft in stored if draft.label_map == passage.project.label_map]
-        for draft in stored:
-            if draft.item == item.id and draft.project == request.project:
-                return _Answer(ItemResult(item.id, draft.again()))
-        policy = passage.project.policy
-        if alike := [draft for draft in stored if self._projects.view(request.team, draft.project).policy == policy]:
-            copied = alike[0].for_item(new_id("drf"), item.id, request.project, datetime.now(UTC))
-            return _Answer(ItemResult(item.id, copied), new=True)
+            return Answer(ItemResult(item.id, error=got.error))
+        if found := self._known(got, drawn, stored, passage):
+            return found
         try:
             async with asyncio.timeout_at(passage.deadline):
                 prediction, timings = await self._engine.predict(passage.manifest.version, got.data, key=request.fairness_key)
         except CandorError as error:
-            return _Answer(ItemResult(item.id, error=error))
+            return Answer(ItemResult(item.id, error=error))
         except TimeoutError:
-            return _Answer(ItemResult(item.id, error=self._too_late(passage.manifest.version)))
-        return _Answer(ItemResult(item.id, self._made(got, passage, prediction, replace(timings, fetch=got.seconds))), new=True)
+            return Answer(ItemResult(item.id, error=self._too_late(passage.manifest.version)))
+        return Answer(ItemResult(item.id, self._made(got, passage, prediction, replace(timings, fetch=got.seconds))), new=True)
 
-    def _made(self, got: _Got, passage: _Passage, prediction: Prediction, timings: Timings) -> Draft:
+    def _known(self, got: Got, drawn: Mapping[str, Draft], stored: Sequence[Draft], passage: Passage) -> Answer | None:
+        """Answer one item from the draft that it drew, else from its own stored one or one of the same bytes; None where there is none."""
+        item, request, policy = got.item, passage.request, passage.project.policy
+        if item.id in drawn:
+            return shown_again(item.id, drawn[item.id].again(), got.sha256)
+        stored = [draft for draft in stored if draft.label_map == passage.project.label_map]
+        for draft in stored if passage.desk is None else ():
+            if draft.item == item.id and draft.project == request.project and draft.arm != "twin":
+                return Answer(ItemResult(item.id, draft.again()))
+        # every item has one draft that the model made, whatever was shown: that it lends to others tells nothing of its arm
+        made = (draft for draft in stored if draft.arm != "honeypot")
+        alike = next((draft for draft in made if self._projects.view(request.team, draft.project).policy == policy), None)
+        if alike is None:
+            return None
+        copied = alike.for_item(new_id("drf"), item.id, request.project, datetime.now(UTC))
+        return Answer(ItemResult(item.id, copied), new=True)
+
+    def _made(self, got: Got, passage: Passage, prediction: Prediction, timings: Timings) -> Draft:
         manifest, draft_id = passage.manifest, new_id("drf")
         project, confidences = passage.project, passage.calibration.confidences(prediction, manifest)
         shown = confidences if project.policy.badge else replace(confidences, badges=None)
@@ -376,21 +381,6 @@ class LocalDrafter:
         calibration = self._book.current(model.manifest) if model.manifest else InForce(None)
         state, detail = self._engine.state(model.manifest.version) if model.manifest else without_version(model)
         return registered(model, calibration, state, detail)
-
-
-def _if_any_was_ready(result: DraftResult) -> DraftResult:
-    """Return the result, or raise where no item could even be tried, for the version is still loading: the whole request comes too soon."""
-    errors = [one.error for one in result.results]
-    if isinstance(errors[0], NotReady) and all(isinstance(error, NotReady) for error in errors):
-        raise errors[0]
-    return result
-
-
-def _answering(stored: Sequence[Draft], calibration: InForce) -> list[Draft]:
-    """Return the stored drafts that may answer again, as they are shown now. One that was made under an alarm ends with it."""
-    if calibration.unverified_since is not None:
-        return [draft.doubted(calibration.unverified_since) for draft in stored]
-    return [draft for draft in stored if draft.unverified_since is None]
 
 
 def _not_fetched() -> DeadlineExceeded:

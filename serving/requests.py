@@ -44,6 +44,7 @@ class DraftRequest:
     fairness_key: str = ""  # whose turn it is in the queue: a team, else the request itself
     timeout: float | None = None  # seconds from now
     team: str = "default"
+    reviewer: str = ""  # for whom, where the platform says it: only a project with a review policy minds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic_core import to_json
 
+from candor.errors import UnknownDraft
 from candor.predictions import Task
 from serving.api.access import needs, principal_of, rates_of
 from serving.api.idempotency import Reply, fingerprint, once
@@ -104,7 +105,10 @@ def stored_router() -> APIRouter:
         include: Annotated[list[Literal["raw"]] | None, Query(description="`raw`: show raw scores.")] = None,
     ) -> Response:
         services = services_of(request)
-        draft = await services.calibrations.as_now(await services.store.get(draft_id, principal_of(request).team))
+        draft = await services.store.get(draft_id, principal_of(request).team)
+        if draft.arm == "twin":
+            raise UnknownDraft(f"there is no draft {draft_id!r}")
+        draft = await services.calibrations.as_now(draft)
         return Response(to_json(draft.as_wire(raw="raw" in (include or []))), media_type="application/json")
 
     return router

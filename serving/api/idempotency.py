@@ -30,6 +30,7 @@ class Reply:
 def fingerprint(path: str, request: DraftRequest, raw: bool) -> str:
     """Return the hash of what a request asks for, however it was encoded."""
     content = [path, request.task, request.model, request.project, raw, request.fresh, item_keys(request.items)]
+    content += [request.reviewer] if request.reviewer else []
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 

@@ -26,7 +26,7 @@ from serving.config import LimitSettings
 from serving.requests import DraftRequest, Item, Media, MediaKind
 
 _OFF_LOOP = 256 * 1024  # bytes of body from which parsing would keep other requests waiting
-_FIELDS = ("project", "task", "model", "include")
+_FIELDS = ("project", "reviewer", "task", "model", "include")
 _FILES = ("items", "image", "audio")
 
 
@@ -60,6 +60,7 @@ async def read_request(request: Request, task: Task | None, limits: LimitSetting
         fairness_key=f"{team}/{request_id}",
         timeout=_timeout(request.headers.get("x-request-timeout-seconds")),
         team=team,
+        reviewer=envelope.reviewer or "",
     )
     return drafted, "raw" in envelope.include or "raw" in asked
 
@@ -185,7 +186,7 @@ def _form_envelope(form: FormData) -> Envelope:
     names = {name for name, _ in form.multi_items()}
     if unknown := sorted(names - {*_FIELDS, *_FILES}):
         raise InvalidRequest(f"unknown form fields {', '.join(unknown)}: send {', '.join(_FIELDS)}, and files as {', '.join(_FILES)}")
-    fields: dict[str, Any] = {name: form[name] for name in ("project", "task", "model") if name in names}
+    fields: dict[str, Any] = {name: form[name] for name in ("project", "reviewer", "task", "model") if name in names}
     if "include" in names:
         fields["include"] = [one for value in form.getlist("include") for one in str(value).split(",") if one]
     found: Envelope = checked(lambda: Envelope.model_validate({**fields, "items": []}))
@@ -225,6 +226,7 @@ def request_body() -> dict[str, Any]:
     }
     fields = {
         "project": {"type": "string", "minLength": 1},
+        "reviewer": {"type": "string", "minLength": 1},
         "task": {"type": "string", "enum": list(TASKS)},
         "model": {"type": "string", "minLength": 1},
         "include": {"type": "string", "enum": ["raw"]},

@@ -48,6 +48,7 @@ class Envelope(_Body):
     """A request whose items are looked at one by one."""
 
     project: Name | None = None
+    reviewer: Name | None = None
     task: Task | None = None
     model: Name | None = None
     include: list[Literal["raw"]] = []
@@ -58,6 +59,7 @@ class DraftsRequest(_Body):
     """A request for drafts."""
 
     project: Name | None = Field(None, description="Project that the drafts belong to.")
+    reviewer: Name | None = Field(None, description="Your name for the person who is to review them, if that is known.")
     task: Task | None = Field(None, description="Task; needed at `/v1/drafts` where neither the model nor the media tell it.")
     model: Name | None = Field(None, description="`name`, `name@version` or `name@alias`. Default: the task's configured model.")
     include: list[Literal["raw"]] = Field([], description="`raw`: show raw scores and logits, which are not confidences.")

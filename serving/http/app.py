@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from candor import __version__
 from candor.errors import CandorError
 from candor.predictions import TASKS, Task
+from serving.api.arms import arms_router
 from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
@@ -65,6 +66,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             stored_router(),
             uploads_router(),
             projects_router(),
+            arms_router(),
             models_router(),
             calibrations_router(),
             jobs_router(),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from candor.errors import InvalidRequest
 from candor.mapping import LabelMap
 from candor.policy import Policy
-from candor.predictions import Task
+from candor.predictions import TASKS, Task
+from review import arms
 from serving.projects.views import ProjectView
 
 Label = Annotated[str, Field(min_length=1, max_length=256)]
@@ -46,7 +49,42 @@ class ProjectPolicy(_Part):
         None,
         description="By task: the confidence below which a draft is withheld; null: none. A task that is not named keeps the server's.",
     )
-    stakes: str | None = Field(None, max_length=256, description="What a wrong label costs, in your words.")
+
+
+class Notify(_Part):
+    """Who is told of alarms about reviewers."""
+
+    url: str = Field(min_length=1, max_length=2048, pattern="^https?://", description="Gets a signed POST.")
+    form: Literal["candor", "slack"] = Field("candor", description="Of the body: all that is known, or a text as Slack takes it.")
+
+
+class ReviewPolicy(_Part):
+    """How items are shared out over the arms, and what is done about reviewers who let errors pass."""
+
+    control: float = Field(0.10, description="The share of items whose draft is withheld, 0.05 to 0.5. High stakes: 0.2 at least.")
+    honeypot: float = Field(0.02, description="The share of items whose draft has a planted error. They are taken from the gold items.")
+    raised: float = Field(0.20, description="That share, for somebody who seems to agree too quickly,")
+    raised_items: int = Field(150, ge=1, le=1_000_000, description="for so many items.")
+    badge_budget: float = Field(0.30, description="How much of `control` goes to items whose draft has the badge, however few they are.")
+    stakes: Literal["normal", "high"] = Field(
+        "normal", description="`high`: no badge, more control, and a draft is shown only where its confidence is known and high."
+    )
+    strict_confidence: float = Field(0.9, description="How high, at high stakes.")
+    price_of_second: float | None = Field(None, ge=0, le=1e9, description="What a second of a reviewer costs, in any currency,")
+    price_of_error: float | None = Field(None, ge=0, le=1e12, description="and what an error in a final label costs, in the same.")
+    window_days: int = Field(30, ge=1, le=3660, description="After which reviewers see their own honeypots.")
+    on_alarm: Literal["notify", "withhold", "second_review"] = Field(
+        "notify", description="What becomes of a reviewer's items while an alarm about them is open; somebody is told in any case."
+    )
+    notify: list[Notify] = Field([], max_length=8)
+
+    @model_validator(mode="after")
+    def _drawable(self) -> ReviewPolicy:
+        try:
+            arms_of(self.model_dump())
+        except InvalidRequest as error:
+            raise ValueError(error.detail) from error
+        return self
 
 
 class ProjectBody(_Part):
@@ -68,6 +106,7 @@ class ProjectBody(_Part):
     )
     task: Task | None = None
     policy: ProjectPolicy = ProjectPolicy()  # type: ignore[call-arg]
+    review: ReviewPolicy | None = Field(None, description="Null: every item is shown its draft, and nothing is known of how it is used.")
 
     @model_validator(mode="after")
     def _consistent(self) -> ProjectBody:
@@ -101,7 +140,25 @@ def view_of(body: Mapping[str, Any], server: Policy) -> ProjectView:
     policy = Policy(server.badge if badge is None else badge, {task: least for task, least in below.items() if least is not None})
     labels, label_map = body.get("labels"), body.get("label_map")
     to = label_map if label_map is not None else {label: label for label in labels or ()}
-    return ProjectView(policy, LabelMap(to, tuple(labels or ())) if to else None, body.get("model"))
+    review = arms_of(body["review"]) if body.get("review") else None
+    if review is not None and review.stakes == "high":
+        policy = _strict(policy, review.strict_confidence)
+    return ProjectView(policy, LabelMap(to, tuple(labels or ())) if to else None, body.get("model"), review)
+
+
+def arms_of(review: Mapping[str, Any]) -> arms.Policy:
+    """Return how the section `review` of a body shares items out.
+
+    Raises:
+        InvalidRequest: it holds a rate outside its range.
+    """
+    return arms.policy_of({one.name: review[one.name] for one in fields(arms.Policy) if one.name in review})
+
+
+def _strict(policy: Policy, least: float) -> Policy:
+    """Where much is at stake nothing invites people not to look, and only drafts that are likely to be right are shown."""
+    below: dict[Task, float] = {task: max(least, policy.from_scratch_below.get(task, 0.0)) for task in TASKS}
+    return Policy(badge=False, from_scratch_below=below, needs_confidence=True)
 
 
 def _alike(field: str, labels: Iterable[str]) -> None:

@@ -7,15 +7,20 @@ from typing import Protocol
 
 from candor.mapping import LabelMap
 from candor.policy import Policy
+from review import arms
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectView:
-    """One project as it is now. `model` drafts where a request names none; `labels` is None where the model's classes are its labels."""
+    """One project as it is now. `model` drafts where a request names none; `labels` is None where the model's classes are its labels.
+
+    `review` says how its items are shared out over the arms; None: all are shown their drafts, and nothing is drawn.
+    """
 
     policy: Policy
     labels: LabelMap | None = None
     model: str | None = None
+    review: arms.Policy | None = None
 
     @property
     def label_map(self) -> str | None:

@@ -31,7 +31,7 @@ async def test_a_project_is_made_read_changed_and_deleted(server: Server) -> Non
     assert (made.status_code, made.headers["etag"]) == (200, '"1"')
     told = made.json()
     assert (told["name"], told["revision"]) == ("street scenes", 1)
-    assert told["project"] == {**EMPTY, **body, "policy": {"badge": False, "from_scratch_below": {"detection": 0.5}, "stakes": None}}
+    assert told["project"] == {**EMPTY, **body, "review": None}
     assert (await server.client.get("/v1/projects/street scenes")).json() == told
     is_problem(await put(server, "street scenes", {}, **{"If-Match": '"9"'}), 409, "conflict")
     is_problem(await put(server, "street scenes", {}, **{"If-Match": "x"}), 422, "invalid_request")

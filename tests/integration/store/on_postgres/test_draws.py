@@ -1,0 +1,1 @@
+from tests.unit.store.test_draws import *  # noqa: F403
