@@ -187,7 +187,14 @@ def as_json(alarm: ReviewAlarm) -> dict[str, Any]:
 async def _put_down(connection: AsyncConnection, alarm: ReviewAlarm, event: str, receivers: Sequence[Receiver], now: datetime) -> None:
     for one in receivers:
         body = {"event": f"review_alarm.{event}", "alarm": as_json(alarm)}
-        values = {"id": new_id("ntc"), "team": alarm.team, "project": alarm.project, "alarm": alarm.id, "event": event, "body": body}
+        values: dict[str, Any] = {
+            "id": new_id("ntc"),
+            "team": alarm.team,
+            "project": alarm.project,
+            "alarm": alarm.id,
+            "event": event,
+            "body": body,
+        }
         values |= {"url": one.url, "form": one.form, "attempts": 0, "next_at": now, "created_at": now}
         await connection.execute(insert_ignoring(connection.dialect, notices).values(values))
 

@@ -18,9 +18,13 @@ from serving.api.arms import arms_router
 from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
+from serving.api.gold import gold_router
 from serving.api.keys import keys_router
 from serving.api.models import models_router
 from serving.api.projects import projects_router
+from serving.api.review_figures import review_figures_router
+from serving.api.reviewers import reviewers_router
+from serving.api.reviews import reviews_router
 from serving.api.schemas import DraftsRequest
 from serving.api.services import Services
 from serving.api.system import system_router
@@ -67,6 +71,10 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             uploads_router(),
             projects_router(),
             arms_router(),
+            gold_router(),
+            reviews_router(),
+            reviewers_router(),
+            review_figures_router(),
             models_router(),
             calibrations_router(),
             jobs_router(),

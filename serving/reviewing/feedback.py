@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from review.figures import rate
-from serving.reviewing.figures import counts, median_seconds
+from review.figures import median_seconds, rate
+from serving.reviewing.figures import counts
 from serving.reviewing.people import Judged
 
 WINDOW_DAYS = 30

@@ -82,7 +82,7 @@ class Totals:
 def totals(rows: Sequence[Judged]) -> Totals:
     """Sum reviews up."""
     known = [one for one in rows if one.row.arm == "assisted" and one.right is not None]
-    expected = float(expected_corrections([one.right for one in known]).sum())
+    expected = float(expected_corrections([one.right or 0.0 for one in known]).sum())
     return Totals(counts(rows), len(known), _count(known, lambda one: one.corrected), expected)
 
 
@@ -152,7 +152,7 @@ def over_reliance(rows: Sequence[Judged]) -> Rate:
 def _catch(of: Counts, among: Population | None) -> dict[str, Any]:
     found = rate(of.caught, of.honeypots)
     noticed = rate(of.caught + of.noticed, of.honeypots)
-    shrunk = {"shrunk": None, "below_floor": None}
+    shrunk: dict[str, float | None] = {"shrunk": None, "below_floor": None}
     if among is not None and found.enough:
         shrunk = {"shrunk": among.shrunk(of.caught, of.honeypots), "below_floor": among.below(of.caught, of.honeypots)}
     return {**found.as_json(), "noticed": noticed.as_json(), **shrunk}
@@ -166,7 +166,7 @@ def _corrections(own: Sequence[Judged], others: Totals) -> dict[str, Any]:
     nothing = {"expected": None, "ratio": None, "low": None, "high": None, "peers": None, "relative": None}
     if not known:
         return {"made": made.as_json(), "confident": 0, **nothing}
-    found = corrections([one.corrected for one in known], [one.right for one in known])
+    found = corrections([one.corrected for one in known], [one.right or 0.0 for one in known])
     peers = others.made / others.expected if others.confident >= LEAST and others.expected > 0 else None
     relative = found.ratio / peers if found.ratio is not None and peers else None
     figures = {name: getattr(found, name) for name in ("expected", "ratio", "low", "high")}
