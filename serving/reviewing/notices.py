@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import structlog
 
 from candor.errors import CandorError, StorageUnavailable
@@ -63,7 +64,7 @@ def as_json(notice: Notice) -> dict[str, Any]:
     state = "waiting" if notice.ended_at is None else "sent" if notice.error is None else "given up"
     ended = notice.ended_at and notice.ended_at.isoformat()
     told = {name: getattr(notice, name) for name in ("id", "alarm", "event", "form", "attempts", "error")}
-    return {**told, "host": notice.url.split("/")[2:3], "state": state, "created_at": notice.created_at.isoformat(), "ended_at": ended}
+    return {**told, "host": httpx.URL(notice.url).host, "state": state, "created_at": notice.created_at.isoformat(), "ended_at": ended}
 
 
 class Notifier:
