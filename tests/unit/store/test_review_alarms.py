@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
@@ -15,68 +14,39 @@ from serving.reviewing.notices import as_json, body_of
 from serving.reviewing.people import People
 from store import Store
 from store.audit import Actor, entries
-from store.draws import DrawRow, Draws
 from store.gold import Gold
 from store.judged import judged
 from store.projects import Projects
 from store.review_alarms import ReviewAlarms
 from store.reviews import ReviewRow, Reviews
-from tests.unit.store.drafts import draft
-
-NOW = datetime.now(UTC)
-LEAD = Actor("red", "key_1", "req_1")
-OF = ("red", "street")
-
-
-async def _reviewed(store: Store, *caught: str | None, reviewer: str = "sam", start: int = 0, **changes: Any) -> list[ReviewRow]:
-    """Store items with their gold, draws and reviews, a minute apart: honeypots by what became of them, others where it is None."""
-    names = [f"{reviewer}{start + at}" for at in range(len(caught))]
-    await Gold(store).put(LEAD, "street", {name: {"label": "cat"} for name in names})
-    shown, draws, rows = [], [], []
-    for at, (name, what) in enumerate(zip(names, caught, strict=True)):
-        own = draft(item=name, task="classification", team="red", project="street", payload={"labels": [{"id": "x.0", "label": "cat"}]})
-        arm = "assisted" if what is None else "honeypot"
-        other = draft(item=name, task="classification", team="red", project="street", arm=arm)
-        shown += [own, other]
-        rates = {"withheld": 0.1, "honeypot": 0.02}
-        planted = {"kind": "class_swap", "shown": {"label": "dog"}, "truth": {"label": "cat"}}
-        draws.append(
-            DrawRow(new_id("drw"), *OF, name, reviewer, "1", arm, 0.5, rates, other.id, own.id, planted, gold=True, at=datetime.now(UTC))
-        )
-        verdict = "accepted" if what in (None, "missed") else "corrected"
-        at_minute = {"finished_at": NOW + timedelta(minutes=start + at)}
-        told = {"arm": arm, "verdict": verdict, "caught": what, "final": {"label": "cat"}, "seconds": 5.0, **at_minute, **changes}
-        rows.append(ReviewRow(*OF, f"e-{name}", other.id, name, reviewer, fingerprint=new_id("f"), **told))
-    await Draws(store).add(draws, shown)
-    await Reviews(store).add(rows)
-    return rows
+from tests.unit.serving.reviewing.stored import LEAD, OF, reviewed
 
 
 async def test_an_alarm_is_raised_once_whoever_looks_and_stays(store: Store) -> None:
-    await _reviewed(store, *["missed"] * 12)
-    await _reviewed(store, *["caught"] * 12, reviewer="ann")
+    await reviewed(store, *["missed"] * 12)
+    await reviewed(store, *["caught"] * 12, reviewer="ann")
     found = await asyncio.gather(*(look(store, *OF, ["sam", "ann"]) for _ in range(4)))
     (alarm,) = (one for some in found for one in some)
     assert (alarm.reviewer, alarm.open, alarm.honeypots) == ("sam", True, alarm.evidence["at"])
     assert alarm.evidence["misses"] == alarm.evidence["n"] == len(alarm.evidence["missed"])
     assert alarm.evidence["missed"][0]["item"] == "sam0"
     assert alarm.evidence["missed"][0]["planted"]["truth"] == {"label": "cat"}
-    await _reviewed(store, *["caught"] * 30, start=12)  # nothing that comes later takes it back
+    await reviewed(store, *["caught"] * 30, start=12)  # nothing that comes later takes it back
     assert await look(store, *OF) == []
     assert [one.id for one in await ReviewAlarms(store).of_project(*OF, only_open=True)] == [alarm.id]
     assert await ReviewAlarms(store).of_project("blue", "street") == []
 
 
 async def test_a_review_that_comes_late_raises_no_second_alarm(store: Store) -> None:
-    await _reviewed(store, *["missed"] * 12)
+    await reviewed(store, *["missed"] * 12)
     assert len(await look(store, *OF)) == 1
-    await _reviewed(store, *["missed"] * 3, start=-3)
+    await reviewed(store, *["missed"] * 3, start=-3)
     assert await look(store, *OF) == []
     assert len(await ReviewAlarms(store).of_project(*OF)) == 1
 
 
 async def test_what_was_taken_back_or_corrected_counts_no_more(store: Store) -> None:
-    rows = await _reviewed(store, *["missed"] * 12)
+    rows = await reviewed(store, *["missed"] * 12)
     changed = [
         ReviewRow(*OF, one.event_id, one.draft, one.item, "sam", one.finished_at, new_id("f"), **how)
         for one, how in zip(
@@ -89,13 +59,13 @@ async def test_what_was_taken_back_or_corrected_counts_no_more(store: Store) -> 
 
 
 async def test_gold_that_was_corrected_takes_its_honeypots_out(store: Store) -> None:
-    rows = await _reviewed(store, *["missed"] * 12)
+    rows = await reviewed(store, *["missed"] * 12)
     await Gold(store).put(LEAD, "street", {one.item: {"label": "dog"} for one in rows})
     assert await look(store, *OF) == []
 
 
 async def test_clearing_spends_the_evidence_and_keeps_who_and_why(store: Store) -> None:
-    await _reviewed(store, *["missed"] * 12, start=-60)
+    await reviewed(store, *["missed"] * 12, start=-60)
     (alarm,) = await look(store, *OF)
     cleared = await alarms.clear(store, LEAD, "street", alarm.id, "the screen was broken")
     assert (cleared.open, cleared.cleared_by, cleared.reason) == (False, "key_1", "the screen was broken")
@@ -106,7 +76,7 @@ async def test_clearing_spends_the_evidence_and_keeps_who_and_why(store: Store) 
     for team, project in (("blue", "street"), ("red", "other")):
         with pytest.raises(NotFound):
             await alarms.clear(store, Actor(team, "k"), project, alarm.id, "mine")
-    await _reviewed(store, *["missed"] * 12, start=60)
+    await reviewed(store, *["missed"] * 12, start=60)
     (second,) = await look(store, *OF)
     assert second.honeypots > 12
     assert second.evidence["missed"][0]["item"] == "sam60"
@@ -114,7 +84,7 @@ async def test_clearing_spends_the_evidence_and_keeps_who_and_why(store: Store) 
 
 async def test_what_becomes_of_a_reviewer_is_the_projects_policy(store: Store) -> None:
     people = People(store)
-    await _reviewed(store, *["missed"] * 12)
+    await reviewed(store, *["missed"] * 12)
     await look(store, *OF)
     for policy, expected in (("notify", (False, False)), ("withhold", (True, False)), ("second_review", (False, True))):
         body = ProjectBody.model_validate({"review": {"on_alarm": policy}}).as_json()
@@ -129,10 +99,10 @@ async def test_what_becomes_of_a_reviewer_is_the_projects_policy(store: Store) -
 async def test_the_screen_reads_only_what_is_new_and_is_the_same_after_a_restart(store: Store) -> None:
     people = People(store)
     assert not await people.raised(*OF, "sam")
-    await _reviewed(store, *["missed"] * 7)
+    await reviewed(store, *["missed"] * 7)
     assert await people.raised(*OF, "sam")
     assert not await people.raised(*OF, "ann")
-    await _reviewed(store, None, "caught", start=7)
+    await reviewed(store, None, "caught", start=7)
     kept, anew = await people.screen(*OF, "sam"), await People(store).screen(*OF, "sam")
     assert kept.reviews == anew.reviews == 9
     assert kept.raised
@@ -143,7 +113,7 @@ async def test_notices_are_put_down_with_the_alarm_and_taken_by_one_sender(store
     receivers = [{"url": "https://hooks.example/candor"}, {"url": "https://chat.example/s3cret", "form": "slack"}]
     body = ProjectBody.model_validate({"review": {"notify": receivers}}).as_json()
     await Projects(store).put(LEAD, "street", body)
-    await _reviewed(store, *["missed"] * 12, reviewer="<sam>")
+    await reviewed(store, *["missed"] * 12, reviewer="<sam>")
     (alarm,) = await look(store, *OF)
     queue = ReviewAlarms(store)
     taken = await asyncio.gather(*(queue.due() for _ in range(3)))
