@@ -66,7 +66,7 @@ def _add_outcomes(router: APIRouter) -> None:
         dependencies=[Depends(needs("review"))],
     )
     async def outcomes(request: Request, told: OutcomesRequest) -> Response:
-        taken = await _intake(request).take(_entries(told.outcomes), principal_of(request).team)
+        taken = await _intake(request).take(_entries(told.outcomes), principal_of(request).team, as_shown=True)
         return Response(to_json({"outcomes": [_outcome(one) for one in taken]}), media_type="application/json")
 
 

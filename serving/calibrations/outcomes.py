@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import structlog
@@ -60,10 +60,11 @@ class Intake:
         self._models = models
         self._watching = asyncio.Lock()  # so that one alarm is raised once
 
-    async def take(self, entries: Sequence[Told], team: str) -> list[Taken]:
+    async def take(self, entries: Sequence[Told], team: str, *, as_shown: bool = False) -> list[Taken]:
         """Judge and store; one answer per entry, in order. An entry that is wrong fails alone, also one about another team's draft.
 
-        All others are committed on return.
+        All others are committed on return. `as_shown`: the entries come from somebody who must not learn what drafts were before
+        labels were withheld or errors planted, and who can't tell such drafts from others.
 
         Raises:
             StorageUnavailable: nothing was stored.
@@ -71,7 +72,8 @@ class Intake:
         found = await self._outcomes.drafts([entry.draft for entry in entries])
         drafts = {draft.id: draft for draft in found.values() if draft.team == team}
         labels = await self._label_sets(drafts.values(), team)
-        judged = await asyncio.to_thread(lambda: [_judged(entry, drafts, labels) for entry in entries])
+        judge_one = _judged_as_shown if as_shown else _judged
+        judged = await asyncio.to_thread(lambda: [judge_one(entry, drafts, labels) for entry in entries])
         groups = [one for one in judged if not isinstance(one, CandorError)]
         added = iter(await self._outcomes.add(groups))
         answers = [
@@ -117,6 +119,18 @@ def _judged(entry: Told, drafts: Mapping[str, Draft], labels: Mapping[str, _Labe
         return _labels(entry, draft, labels.get(draft.model_version, ()))
     except CandorError as error:
         return error
+
+
+def _judged_as_shown(entry: Told, drafts: Mapping[str, Draft], labels: Mapping[str, _Labels]) -> list[Outcome] | CandorError:
+    """Judge what a client tells of a draft: a withheld one showed no labels, and what was planted says nothing of the model."""
+    draft = drafts.get(entry.draft)
+    arm = "assisted" if draft is None else draft.arm
+    found = _judged(entry, {} if arm == "twin" else drafts, labels)
+    if isinstance(found, CandorError):
+        return found
+    if arm == "withheld":
+        return []
+    return [replace(one, stream="honeypot") for one in found] if arm == "honeypot" else found
 
 
 def _labels(entry: Told, draft: Draft, known: _Labels) -> list[Outcome]:
