@@ -130,17 +130,25 @@ class Reviews:
         rows = []
         for some in [None] if items is None else [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]:
             found = await self._store.read(_current(team, project, since, some))
-            rows += [_row(row._mapping, into) for row in found]
+            rows += [_row(row, into) for row in found]
         rows = [row for row in rows if reviewer in (None, row.reviewer)]
         return sorted(rows, key=lambda row: (row.finished_at, row.id)) if items is not None else rows
 
     async def of_ids(self, team: str, project: str, ids: Sequence[str]) -> list[ReviewRow]:
         """Return rows by their ids, in the order of the ids."""
-        into, found = await self.merged(team, project), {}
+        into, found = await self.merged(team, project), dict[str, ReviewRow]()
         for start in range(0, len(ids), _AT_ONCE):
             own = (reviews.c.team == team, reviews.c.project == project, reviews.c.id.in_(ids[start : start + _AT_ONCE]))
-            found |= {row.id: _row(row._mapping, into) for row in await self._store.read(sa.select(reviews).where(*own))}
+            found |= {row.id: _row(row, into) for row in await self._store.read(sa.select(reviews).where(*own))}
         return [found[one] for one in ids if one in found]
+
+    async def finals(self, team: str, project: str, *, every: bool = False) -> list[str]:
+        """Return the ids of reviews that tell an item's final label, by item: the newest of each item, or every one. Never honeypots."""
+        placed = _placed_rows(reviews.c.team == team, reviews.c.project == project)
+        wanted = (placed.c.place == 1, placed.c.deleted.is_(False), placed.c.skipped.is_(False), placed.c.arm != "honeypot")
+        order = (placed.c.item, placed.c.finished_at, placed.c.id)
+        found = await self._store.read(sa.select(placed.c.item, placed.c.id).where(*wanted).order_by(*order))
+        return [row.id for row in found] if every else list({row.item: row.id for row in found}.values())
 
     async def page(self, team: str, project: str, after: str | None = None, limit: int = 100) -> list[ReviewRow]:
         """Return revisions in the order of their arrival, all of them; `after` is the last id of the page before."""
@@ -148,7 +156,7 @@ class Reviews:
         chosen = sa.select(reviews).where(reviews.c.team == team, reviews.c.project == project).order_by(reviews.c.id).limit(limit)
         if after is not None:
             chosen = chosen.where(reviews.c.id > after)
-        return [_row(row._mapping, into) for row in await self._store.read(chosen)]
+        return [_row(row, into) for row in await self._store.read(chosen)]
 
     async def merge(self, actor: Actor, project: str, reviewer: str, into: str) -> None:
         """Count a reviewer's reviews as another one's from now on; into the same name: as its own again. Rows keep their names.
@@ -190,11 +198,10 @@ def resolved(known: Mapping[str, str], name: str) -> str:
 
 def _current(team: str, project: str, since: datetime | None, items: Sequence[str] | None) -> sa.Select[Any]:
     """Select the revision of each event that counts, where it is not deleted."""
-    place = sa.func.row_number().over(partition_by=reviews.c.event_id, order_by=reviews.c.revision.desc())
     own = [reviews.c.team == team, reviews.c.project == project]
     if items is not None:  # all revisions of an event are about one draft, and so one item
         own.append(reviews.c.item.in_(items))
-    placed = sa.select(reviews, place.label("place")).where(*own).subquery()
+    placed = _placed_rows(*own)
     wanted = [placed.c.place == 1, placed.c.deleted.is_(False)]
     if since is not None:
         wanted.append(placed.c.finished_at >= since)
@@ -202,7 +209,14 @@ def _current(team: str, project: str, since: datetime | None, items: Sequence[st
     return sa.select(*columns).where(*wanted).order_by(placed.c.finished_at, placed.c.id)
 
 
-def _row(values: Mapping[str, Any], into: Mapping[str, str]) -> ReviewRow:
+def _placed_rows(*own: sa.ColumnElement[bool]) -> sa.Subquery:
+    """Select rows with their `place` among the revisions of their event: 1 is what counts."""
+    place = sa.func.row_number().over(partition_by=reviews.c.event_id, order_by=reviews.c.revision.desc())
+    return sa.select(reviews, place.label("place")).where(*own).subquery()
+
+
+def _row(row: sa.Row[Any], into: Mapping[str, str]) -> ReviewRow:
+    values = dict(row._mapping)
     return ReviewRow(**{**values, "reviewer": into.get(values["reviewer"], values["reviewer"])})
 
 

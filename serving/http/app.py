@@ -18,6 +18,7 @@ from serving.api.arms import arms_router
 from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
 from serving.api.drafts import drafts_router, stored_router
+from serving.api.exports import exports_router
 from serving.api.gold import gold_router
 from serving.api.keys import keys_router
 from serving.api.models import models_router
@@ -72,6 +73,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             projects_router(),
             arms_router(),
             gold_router(),
+            exports_router(),
             reviews_router(),
             reviewers_router(),
             review_figures_router(),

@@ -23,7 +23,7 @@ from serving.calibrations.manifests import Manifests
 from serving.calibrations.outcomes import Intake, Told
 from serving.reviewing.derive import Final, Vocabulary, arm_of, derive, evidence, labels_of, require_boxes, written
 from store import Store
-from store.draws import Draws
+from store.draws import DrawRow, Draws
 from store.gold import Gold
 from store.outcomes import Outcomes
 from store.projects import Projects
@@ -74,7 +74,7 @@ class _Known:
     now: datetime
     team: str
     drafts: Mapping[str, Draft]
-    draws: Mapping[str, Any]
+    draws: Mapping[str, DrawRow]
     words: dict[tuple[str | None, str], Vocabulary] = field(default_factory=dict)
 
 
@@ -145,7 +145,8 @@ class ReviewIntake:
 
     async def _known(self, entries: Sequence[Reported], team: str) -> _Known:
         ids = [one.draft for one in entries if one.draft is not None]
-        drafts = {name: draft for name, draft in (await self._drafts.drafts(ids)).items() if draft.team == team}
+        stored = await self._drafts.drafts(ids)
+        drafts = {name: draft for name, draft in stored.items() if draft.team == team and draft.arm != "twin"}  # no client saw a twin
         known = _Known(self._clock(), team, drafts, await self._draws.of_draft(list(drafts)))
         own = {project: await self._labels_of_project(team, project) for project in {draft.project for draft in drafts.values()}}
         for draft in drafts.values():
@@ -179,8 +180,7 @@ class ReviewIntake:
         gold = {project: await self._gold.items(team, project, some) for project, some in items.items()}
         told = []
         for row in rows:
-            draw = draws.get(row.draft)
-            found = evidence(row, draw, gold.get(row.project, {}).get(row.item))
+            found = evidence(row, draws.get(row.draft), gold.get(row.project, {}).get(row.item))
             if found is not None and (found.stream == "gold" or not gold_only):
                 told.append(Told(found.draft, found.source, found.stream, found.truth, found.propensity, row.reviewer or None))
         refused = [one.error for one in await self._outcomes.take(told, team) if one.error is not None] if told else []
@@ -248,8 +248,8 @@ def _row(entry: Reported, draft: Draft, known: _Known) -> _Read:
         return _Read(replace(row, fingerprint=_fingerprint(entry, None)), note)
     final = _final(entry, draft, known)
     found = derive(draft, draw, final)
-    derived = {"final": final, "verdict": found.verdict, "edits": found.edits, "caught": found.caught}
-    return _Read(replace(row, fingerprint=_fingerprint(entry, final), **derived), note)
+    row = replace(row, final=final, verdict=found.verdict, edits=found.edits, caught=found.caught)
+    return _Read(replace(row, fingerprint=_fingerprint(entry, final)), note)
 
 
 def _final(entry: Reported, draft: Draft, known: _Known) -> dict[str, Any]:

@@ -170,3 +170,19 @@ async def test_what_was_withdrawn_reaches_no_fit_and_no_monitor(store: Store) ->
         await outcomes.add([of("drf_1", right, source=withdrawals.of_review("e", number))])
     assert [one.correct for one in await outcomes.of_version("m@1", ["blind"])] == [False]
     assert [one.correct for one in await outcomes.shown("m@1", "cal_1", ["blind"])] == [False]
+
+
+async def test_the_final_label_of_an_item_is_its_newest_review_s_and_never_a_honeypot_s(store: Store) -> None:
+    of_store = Reviews(store)
+    rows = [
+        review("a", 1, item="x"),
+        review("b", 3, item="x"),
+        review("c", 9, item="x", arm="honeypot"),
+        review("d", 9, item="x", skipped=True, final=None),
+        review("e", 9, item="x", deleted=True, final=None),
+        review("f", 0, item="w"),
+    ]
+    ids = {row.event_id: one.id for row, one in zip(rows, await of_store.add(rows), strict=True)}
+    assert await of_store.finals("birds", "ponds") == [ids["f"], ids["b"]]
+    assert await of_store.finals("birds", "ponds", every=True) == [ids["f"], ids["a"], ids["b"]]
+    assert await of_store.finals("fish", "ponds") == []

@@ -1,0 +1,46 @@
+"""`GET /v1/projects/{name}/export`: reviewed labels with where they come from, for whoever leads the project."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from serving.api.access import needs, principal_of
+from serving.api.drafts import problems
+from serving.api.reviews import Project
+from serving.api.services import services_of
+from serving.reviewing.exports import Form, export
+
+_TYPES: dict[Form, str] = {"jsonl": "application/x-ndjson", "coco": "application/json"}
+
+
+def exports_router() -> APIRouter:
+    """Return the route of exports."""
+    router = APIRouter(tags=["review"], dependencies=[Depends(needs("register", "admin"))])
+
+    @router.get(
+        "/v1/projects/{name}/export",
+        summary="Export reviewed labels",
+        description="The newest review of each item, with model version, calibration, arm, guideline version, and a keyed hash of the "
+        "reviewer's name. Honeypots are left out, gold items are marked. `coco` holds boxes.",
+        response_class=StreamingResponse,
+        responses={200: {"content": {kind: {} for kind in _TYPES.values()}}, **problems(404, 422, 503)},
+    )
+    async def exported(
+        request: Request,
+        name: Project,
+        form: Annotated[Form, Query(alias="format")] = "jsonl",
+        every: Annotated[bool, Query(description="jsonl: all reviews of an item, not only the newest.")] = False,
+    ) -> StreamingResponse:
+        found = await export(services_of(request).store, principal_of(request).team, name, form, every=every)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for piece in found.text(form):
+                yield piece.encode(errors="surrogatepass")
+
+        return StreamingResponse(pieces(), media_type=_TYPES[form])
+
+    return router
