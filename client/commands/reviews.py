@@ -6,7 +6,6 @@ import csv
 import json as json_module
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -17,7 +16,7 @@ from rich.console import Console
 
 from client.commands.options import DEFAULT_URL, Json, Key, Url, is_file, print_json
 from client.commands.told import told
-from client.connection import Connection
+from client.connection import Body, Connection
 from client.errors import BadOption
 from client.responses import list_of, object_of
 
@@ -60,7 +59,7 @@ def import_reviews(
     with told() as console, Connection(url, key=key) as candor:
         errors: list[dict[str, Any]] = []
         for batch in _batches(read_reviews(file)):
-            answer = candor.send("POST", "/v1/reviews", partial(nullcontext, {"json": {"reviews": batch}}))
+            answer = candor.send("POST", "/v1/reviews", _body(batch))
             for one in list_of(answer, "reviews", len(batch)):
                 counts["refused" if "error" in one else str(one["status"])] += 1
                 errors += [{"event_id": one["event_id"], **one["error"]}] if "error" in one else []
@@ -162,6 +161,10 @@ def _truth(said: str, name: str) -> bool:
     if said.strip().lower() not in known:
         raise ValueError(f"{name} is true or false, not {said!r}")
     return known[said.strip().lower()]
+
+
+def _body(batch: list[dict[str, Any]]) -> Body:
+    return lambda: nullcontext({"json": {"reviews": batch}})
 
 
 def _batches(values: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
