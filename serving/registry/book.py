@@ -7,9 +7,10 @@ second, so that a flood of wrong names is none of queries.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from candor.errors import ModelUnavailable, UnknownAlias, UnknownModel, WrongTask
@@ -38,8 +39,15 @@ class _Model:
 class RegistryBook:
     """Looks up models of the configuration, which come first and are every team's, and those that teams registered."""
 
-    def __init__(self, registry: Registry, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        catalog: Catalog,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._registry = registry
+        self._sleep = sleep
         self._catalog = catalog
         self._configured = CatalogResolver(catalog)
         self._number = -1
@@ -49,7 +57,12 @@ class RegistryBook:
         self._fresh = Fresh(self.read, "registry", clock)
 
     async def refresh(self, reference: str | None = None, team: str = OPERATOR_TEAM) -> None:
-        """Read again where the last time is a second ago, or something unknown is asked for; see `Resolver.refresh`."""
+        """Read again where the last time is a second ago, or something unknown is asked for; see `Resolver.refresh`.
+
+        Who asks for something unknown waits until a look is due: it may have been written a moment ago.
+        """
+        if reference is not None and not self._knows(reference, team):
+            await self._sleep(max(0.0, UNKNOWN_SECONDS - self._fresh.age))
         await self._fresh.refresh(lambda: self._stale(reference, team))
 
     async def read(self) -> None:
