@@ -87,10 +87,10 @@ class Arms:
         self._draws = Draws(store)
         self._gold = Gold(store)
         self._reviewers = reviewers
-        self._secrets = _Kept[tuple[str, str], Secret](float("inf"), clock)
-        self._shares = _Kept[tuple[str, str], Shares](KNOWN_SECONDS, clock)
-        self._people = _Kept[Desk, tuple[bool, bool]](KNOWN_SECONDS, clock)
-        self._material = _Kept[tuple[str, str, str], Material](MATERIAL_SECONDS, clock)
+        self._secrets = _Kept[tuple[str, str], Secret](lambda _: float("inf"), clock)
+        self._shares = _Kept[tuple[str, str], Shares](lambda _: KNOWN_SECONDS, clock)
+        self._people = _Kept[Desk, tuple[bool, bool]](lambda _: KNOWN_SECONDS, clock)
+        self._material = _Kept[tuple[str, str, str], Material](_believed, clock)
 
     async def shown(self, desk: Desk, items: Sequence[str]) -> dict[str, Draft]:
         """Return the drafts of items that have drawn an arm already, by item: they are shown the same again."""
@@ -148,6 +148,11 @@ class Arms:
         return Material(drafts, await asyncio.to_thread(confusion, of_gold, truths))
 
 
+def _believed(material: Material) -> float:
+    """A project that begins soon has more."""
+    return MATERIAL_SECONDS if len(material.drafts) >= _MATERIAL else KNOWN_SECONDS
+
+
 def _decided(desk: Desk, natural: Draft, known: _Known, making: Making) -> tuple[DrawRow, list[Draft]]:
     """Draw one item, and return the row with the drafts to store: what is shown first.
 
@@ -200,9 +205,9 @@ def _rng(secret: Secret, desk: Desk, item: str) -> np.random.Generator:
 
 
 class _Kept(Generic[K, T]):
-    """What was read last, by name, and believed for some seconds. Several who ask at once may each read it."""
+    """What was read last, by name, and for how many seconds it is believed. Several who ask at once may each read it."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[T], float], clock: Callable[[], float]) -> None:
         self._seconds = seconds
         self._clock = clock
         self._found: OrderedDict[K, tuple[float, T]] = OrderedDict()
@@ -210,7 +215,7 @@ class _Kept(Generic[K, T]):
     async def get(self, name: K, read: Callable[[], Awaitable[T]]) -> T:
         """Return what is known, read again where that was too long ago."""
         now = self._clock()
-        if (kept := self._found.get(name)) is not None and now - kept[0] < self._seconds:
+        if (kept := self._found.get(name)) is not None and now - kept[0] < self._seconds(kept[1]):
             return kept[1]
         value = await read()
         self._found[name] = (now, value)

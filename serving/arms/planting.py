@@ -112,17 +112,17 @@ def _with_classes(payload: dict[str, Any], labels: LabelMap, rng: np.random.Gene
     classes: dict[str, list[str]] = {}
     for name, label in sorted(labels.to.items()):
         classes.setdefault(label, []).append(name)
-    return {**payload, "labels": [_with_class(label, classes.get(label["label"], []), rng) for label in payload["labels"]]}
+    return {**payload, "labels": [_with_class(n, one, classes.get(one["label"], []), rng) for n, one in enumerate(payload["labels"])]}
 
 
-def _with_class(label: dict[str, Any], classes: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
+def _with_class(position: int, label: dict[str, Any], classes: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
     raw = label.get("raw", {})
     if not classes or raw.get("class") in (None, *classes):
         return label
     names = [str(name) for name in rng.permutation(list(classes))]
     new = {**raw, "class": names[0]}
     if "as_class" in raw:
-        new["as_class"] = raw["as_class"] and len(classes) == 1
+        new["as_class"] = len(classes) == 1 and ("xyxy" in label or position == 0)
     if "from" in raw:
         new["from"] = [{**one, "class": name} for one, name in zip(raw["from"], names, strict=False)]
     return {**label, "raw": new}
