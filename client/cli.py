@@ -15,6 +15,7 @@ from client.commands.draft import draft
 from client.commands.keys import keys
 from client.commands.models import models
 from client.commands.projects import projects
+from client.commands.review import review
 from client.commands.reviews import gold, reviews
 from client.commands.teams import teams
 from client.commands.told import FAILED_REQUEST
@@ -76,6 +77,7 @@ app.add_typer(models, name="models")
 app.add_typer(projects, name="projects")
 app.add_typer(gold, name="gold")
 app.add_typer(reviews, name="reviews")
+app.add_typer(review, name="review")
 app.add_typer(keys, name="keys")
 app.add_typer(teams, name="teams")
 
