@@ -29,8 +29,8 @@ LEADS = Depends(needs("register", "admin"))
 def reviewers_router() -> APIRouter:
     """Return the routes of reviewers' figures."""
     router = APIRouter(tags=["review"])
+    _add_summary(router)  # before the other one: names may hold slashes
     _add_figures(router)
-    _add_summary(router)
     return router
 
 
@@ -51,7 +51,7 @@ def _add_figures(router: APIRouter) -> None:
         return JSONResponse({"project": project, "reviewers": [{**one, "alarm": accused.get(one["reviewer"])} for one in told]})
 
     @router.get(
-        "/v1/projects/{project}/reviewers/{reviewer}",
+        "/v1/projects/{project}/reviewers/{reviewer:path}",
         summary="Figures of one reviewer",
         description="With months and guideline versions. `withheld`, `raised` and `second_review` say what the project's policy does now.",
         responses=problems(401, 403, 404, 422, 503),
@@ -75,7 +75,7 @@ def _add_figures(router: APIRouter) -> None:
 
 def _add_summary(router: APIRouter) -> None:
     @router.get(
-        "/v1/projects/{project}/reviewers/{reviewer}/summary",
+        "/v1/projects/{project}/reviewers/{reviewer:path}/summary",
         summary="What a reviewer is told",
         description="To be shown to the reviewer: their own figures, and items that had an error on purpose, of the time before the "
         "project's `window_days`. Nothing newer changes it.",

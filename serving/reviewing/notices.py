@@ -26,7 +26,7 @@ from store.review_alarms import Notice, ReviewAlarms
 _log = structlog.get_logger(__name__)
 
 EVERY = 5.0  # seconds between looks at the queue
-ATTEMPTS = 12  # about a day, with what comes next
+ATTEMPTS = 13  # about a day, with what comes next
 _FIRST, _LONGEST = timedelta(seconds=10), timedelta(hours=4)
 _ANSWER_BYTES = 64 * 1024
 _PURPOSE = b"candor notices 1"

@@ -70,7 +70,7 @@ async def test_an_alarm_is_listed_shown_and_cleared_with_a_reason(folder: Path) 
         assert len((await _get(server, "alarms", lead))["alarms"]) == 1
         assert not (await _get(server, "reviewers/sam", lead))["policy"]["withheld"]
         is_problem(await server.client.get("/v1/projects/street/alarms/ral_0", headers=lead), 404, "not_found")
-        is_problem(await server.client.get("/v1/projects/street/reviewers/nobody", headers=lead), 404, "not_found")
+        is_problem(await server.client.get("/v1/projects/street/reviewers/no/body", headers=lead), 404, "not_found")
 
 
 async def test_a_reviewer_is_told_nothing_that_was_reported_within_the_window(folder: Path) -> None:
