@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -96,7 +96,7 @@ class Outcomes:
                 answer, new = _compare(group, known)
                 answers.append(answer)
                 arrival = now + timedelta(microseconds=len(answers))  # in the order of the request
-                rows += [asdict(replace(one, id=new_id("out"), created_at=arrival)) for one in new]
+                rows += [{**_values(one), "id": new_id("out"), "created_at": arrival} for one in new]
             if rows:
                 await connection.execute(sa.insert(outcomes), rows)
             return answers
@@ -122,6 +122,10 @@ def _in_order(columns: Sequence[sa.Column[Any]], model_version: str, streams: Se
     if after is not None:
         wanted.append(outcomes.c.created_at > after)
     return sa.select(*columns).where(*wanted).order_by(outcomes.c.created_at, outcomes.c.draft, outcomes.c.label_index)
+
+
+def _values(one: Outcome) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in Outcome.__slots__}  # nothing is copied: there may be many
 
 
 _Told: TypeAlias = tuple[str, int, Event, bool]  # stream, label_index, event, correct

@@ -7,7 +7,7 @@ that arrives after a later one gets a number below all others, 0 or less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -251,7 +251,7 @@ def _placed(
         number = _next([one.revision for one in earlier], newest=newest)
         stored = replace(row, id=new_id("rev"), revision=number, finished_at=finished_at, received_at=now)
         earlier.append(_Kept(stored.finished_at, stored.revision, stored.fingerprint, stored.draft, stored.id))
-        new.append(asdict(stored))
+        new.append({name: getattr(stored, name) for name in ReviewRow.__slots__})
         if newest and before is not None:
             gone.append((row.draft, withdrawals.of_review(row.event_id, before.revision)))
         answers.append(Added("stored", stored.id, stored.revision, newest))

@@ -34,6 +34,7 @@ _log = structlog.get_logger(__name__)
 SKEW = timedelta(minutes=5)  # that a platform's clock may be fast
 CLAMPED = "finished_at lies in the future: it counts as finished when it was received"
 
+_AT_ONCE = 1_000  # rows in one transaction
 Look = Callable[[str, str, Sequence[str]], Awaitable[Any]]  # team, project, reviewers
 
 
@@ -110,7 +111,7 @@ class ReviewIntake:
         entries = await self._with_drafts(entries, team)
         known = await self._known(entries, team)
         read = await asyncio.to_thread(lambda: [_read(entry, known) for entry in entries])
-        added = iter(await self._reviews.add([one.row for one in read if isinstance(one, _Read)]))
+        added = iter(await self._add([one.row for one in read if isinstance(one, _Read)]))
         answers = [
             Answer(entry.event_id, error=one) if isinstance(one, CandorError) else _answer(one, next(added))
             for entry, one in zip(entries, read, strict=True)
@@ -123,6 +124,10 @@ class ReviewIntake:
         """Judge again what was drafted of gold items; where nothing has changed since, nothing happens."""
         rows = await self._reviews.current(team, project, items=list(items))
         await self._tell(rows, team, gold_only=True)
+
+    async def _add(self, rows: Sequence[ReviewRow]) -> list[Added]:
+        """Store rows, some at a time: others, who draft, write in between."""
+        return [one for start in range(0, len(rows), _AT_ONCE) for one in await self._reviews.add(rows[start : start + _AT_ONCE])]
 
     async def _with_drafts(self, entries: Sequence[Reported], team: str) -> list[Reported]:
         """Return the entries with the drafts that they are about, where they name an item, or only an event that is known."""
