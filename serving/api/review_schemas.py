@@ -135,6 +135,7 @@ class TakenReview(BaseModel):
     verdict: Literal["accepted", "corrected", "rejected"] | None = Field(
         description="Derived from what was shown and what came back; null where it was skipped or taken back."
     )
+    second_review: bool = Field(description="Somebody else is to review the item too: an alarm is open, and that is the project's policy.")
     note: str | None = Field(description="What was taken otherwise than it was sent.")
 
 

@@ -22,6 +22,8 @@ from serving.calibrations.outcomes import Intake
 from serving.http.problems import problem
 from serving.reviewing import alarms
 from serving.reviewing.intake import Answer, Reported, ReviewIntake
+from serving.reviewing.people import People
+from store import Store
 from store.projects import Projects
 from store.reviews import Reviews
 
@@ -60,8 +62,10 @@ def _add_intake(router: APIRouter) -> None:
     )
     async def reviews(request: Request, told: ReviewsRequest) -> Response:
         entries = await asyncio.to_thread(_entries, told.reviews)
-        taken = await intake_of(request).take(entries, principal_of(request).team)
-        return Response(to_json({"reviews": [_told(one) for one in taken]}), media_type="application/json")
+        team = principal_of(request).team
+        taken = await intake_of(request).take(entries, team)
+        doubted = await _doubted(services_of(request).store, team, taken)
+        return Response(to_json({"reviews": [_told(one, doubted) for one in taken]}), media_type="application/json")
 
 
 def _add_merging(router: APIRouter) -> None:
@@ -101,7 +105,14 @@ def _words(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}".removeprefix(": ") for one in error.errors()[:5])
 
 
-def _told(answer: Answer) -> dict[str, Any]:
+async def _doubted(store: Store, team: str, taken: Sequence[Answer]) -> set[tuple[str, str]]:
+    """Return the projects and reviewers whose work somebody else is to look at too."""
+    people = People(store)
+    known = {(one.row.project, one.row.reviewer) for one in taken if one.row is not None and one.row.project}
+    return {whom for whom in sorted(known) if await people.second_review_for(team, *whom)}
+
+
+def _told(answer: Answer, doubted: set[tuple[str, str]]) -> dict[str, Any]:
     """Return an entry of the answer. Nothing of it may tell an arm: verdicts are about what was shown, and no more is said."""
     if answer.error is not None or answer.row is None:
         return {"event_id": answer.event_id, "error": problem(answer.error or InvalidRequest())}
@@ -112,5 +123,6 @@ def _told(answer: Answer) -> dict[str, Any]:
         "status": "stored" if answer.stored else "already",
         "counts": answer.counts,
         "verdict": row.verdict,
+        "second_review": (row.project, row.reviewer) in doubted,
         "note": answer.note,
     }

@@ -99,7 +99,7 @@ async def test_each_arm_says_what_it_may_of_the_model_and_the_answer_tells_none(
     await Gold(store).put(OPERATOR, "arms", {"gold": {"label": "dog"}, "pot": {"label": "dog"}, "late": {"label": "dog"}})
     shown = (plain, hidden, golden, pot, late)
     found = await post(site, *(reviewed(one) for one in shown))
-    assert {tuple(one) for one in found} == {("event_id", "id", "draft", "item", "status", "counts", "verdict", "note")}
+    assert {tuple(one) for one in found} == {("event_id", "id", "draft", "item", "status", "counts", "verdict", "second_review", "note")}
     # an empty draft that is filled was corrected, whether honestly empty or withheld
     assert [one["verdict"] for one in found] == ["accepted", "corrected", "accepted", "accepted", "accepted"]
     kept = {row.item: (row.arm, row.caught) for row in await rows(site, "arms")}
@@ -128,6 +128,17 @@ async def test_honeypots_are_judged_by_their_error(site: Server, namer: Manifest
     await save(site.services.store, *pots, *(drew(one, "honeypot") for one in pots))
     await post(site, reviewed(pots[0], "dog"), reviewed(pots[1], "cat"), reviewed(pots[2], None))
     assert [row.caught for row in sorted(await rows(site, "pots"), key=lambda row: row.item)] == ["caught", "missed", "noticed"]
+
+
+async def test_an_open_alarm_asks_for_a_second_review_where_that_is_the_policy(site: Server, namer: Manifest) -> None:
+    store, pots = site.services.store, [drafted(namer, f"s{n}", "stamped") for n in range(12)]
+    await site.client.put("/v1/projects/stamped", json={"review": {"on_alarm": "second_review"}})
+    await Gold(store).put(OPERATOR, "stamped", {one.item: {"label": "dog"} for one in pots})
+    await save(store, *pots, *(drew(one, "honeypot", at=datetime.now(UTC)) for one in pots))
+    found = await post(site, *(reviewed(one, minute=minute) for minute, one in enumerate(pots)))
+    assert {one["second_review"] for one in found} == {True}
+    (other,) = await post(site, reviewed(pots[0], "dog", "ben's", reviewer="ben"))
+    assert other["second_review"] is False
 
 
 async def test_a_correction_of_gold_judges_anew_and_a_removal_takes_back(site: Server, namer: Manifest) -> None:
