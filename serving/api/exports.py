@@ -1,4 +1,4 @@
-"""`GET /v1/projects/{name}/export`: reviewed labels with where they come from, for whoever leads the project."""
+"""What can be learnt from reviews, for whoever leads the project: `/v1/projects/{name}/export` and `/v1/projects/{name}/corrections`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from serving.api.access import needs, principal_of
 from serving.api.drafts import problems
+from serving.api.review_schemas import FixesAnswer
 from serving.api.reviews import Project
 from serving.api.services import services_of
 from serving.reviewing.exports import Form, export
+from serving.reviewing.fixes import fixes
 
 _TYPES: dict[Form, str] = {"jsonl": "application/x-ndjson", "coco": "application/json"}
 
 
 def exports_router() -> APIRouter:
-    """Return the route of exports."""
+    """Return the routes of exports and of what people keep fixing."""
     router = APIRouter(tags=["review"], dependencies=[Depends(needs("register", "admin"))])
+    _add_export(router)
+    _add_fixes(router)
+    return router
 
+
+def _add_export(router: APIRouter) -> None:
     @router.get(
         "/v1/projects/{name}/export",
         summary="Export reviewed labels",
@@ -43,4 +50,15 @@ def exports_router() -> APIRouter:
 
         return StreamingResponse(pieces(), media_type=_TYPES[form])
 
-    return router
+
+def _add_fixes(router: APIRouter) -> None:
+    @router.get(
+        "/v1/projects/{name}/corrections",
+        summary="What people keep fixing",
+        description="By label (of transcripts by word): how often it was drafted, kept, changed and into what, moved, deleted, added. Only "
+        "drafts that were shown as the model made them. People overlook errors: a label is as bad as it looks here, or worse.",
+        response_model=FixesAnswer,
+        responses=problems(404, 422, 503),
+    )
+    async def corrections(request: Request, name: Project) -> JSONResponse:
+        return JSONResponse(await fixes(services_of(request).store, principal_of(request).team, name))

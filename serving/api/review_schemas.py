@@ -216,3 +216,31 @@ class RemovedAnswer(BaseModel):
     """How many items were gold and are so no more."""
 
     removed: int
+
+
+class ChangedInto(BaseModel):
+    """What a label was changed into, and how often."""
+
+    label: str
+    count: int
+
+
+class FixedLabel(BaseModel):
+    """What became of one label, or word, of the drafts."""
+
+    label: str
+    drafted: int
+    fixed: int = Field(description="Edits other than `kept`.")
+    edits: dict[str, int] = Field(
+        description="By kind: kept, relabelled, moved, deleted, added; of words kept, substituted, deleted, inserted."
+    )
+    into: list[ChangedInto]
+
+
+class FixesAnswer(BaseModel):
+    """What people keep fixing, what they fix most first."""
+
+    reviews: int
+    verdicts: dict[str, int]
+    labels: list[FixedLabel]
+    more: int = Field(description="Labels that are not told.")

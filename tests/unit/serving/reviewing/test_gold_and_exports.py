@@ -10,12 +10,14 @@ import pytest
 from candor.errors import InvalidRequest
 from candor.manifest import Manifest
 from serving.reviewing.exports import pseudonym
+from serving.reviewing.fixes import counted
 from serving.reviewing.gold_files import form_of, read_gold
 from store.audit import OPERATOR
 from store.gold import Gold
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.reviewing.drawn import drafted, drew, reviewed, save
 from tests.unit.serving.served import Server, image, is_problem
+from tests.unit.store.test_gold_and_reviews import review
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -196,3 +198,39 @@ async def test_coco_holds_boxes_images_without_any_and_labels_of_people(site: Se
 
 async def test_a_pseudonym_needs_the_key() -> None:
     assert pseudonym(b"k" * 32, "ann") == pseudonym(b"k" * 32, "ann") != pseudonym(b"j" * 32, "ann")
+
+
+async def test_what_people_keep_fixing_is_told_by_label(site: Server, namer: Manifest) -> None:
+    drafts = [drafted(namer, f"f{n}", "fixed") for n in range(6)]
+    await save(site.services.store, *drafts, drew(drafts[4], "honeypot"), drew(drafts[5], "withheld"))
+    await site.client.put("/v1/projects/fixed", json={})
+    said = ["cat", "dog", "dog", None, "dog", "dog"]
+    entries = [reviewed(one, label) for one, label in zip(drafts, said, strict=True)]
+    assert (await site.client.post("/v1/reviews", json={"reviews": entries})).status_code == 200
+    answer = (await site.client.get("/v1/projects/fixed/corrections")).json()
+    assert answer == {
+        "reviews": 4,
+        "verdicts": {"accepted": 1, "corrected": 2, "rejected": 1},
+        "labels": [
+            {
+                "label": "cat",
+                "drafted": 4,
+                "fixed": 3,
+                "edits": {"deleted": 1, "kept": 1, "relabelled": 2},
+                "into": [{"label": "dog", "count": 2}],
+            }
+        ],
+        "more": 0,
+    }
+    is_problem(await site.client.get("/v1/projects/none/corrections"), 404, "unknown_project")
+
+
+async def test_what_was_added_counts_under_its_own_label() -> None:
+    edits = [
+        {"kind": "added", "before": None, "after": "dog"},
+        {"kind": "moved", "before": "cat", "after": "cat"},
+        {"kind": "inserted", "before": None, "after": "dog"},
+    ]
+    told = counted([review(edits=edits, verdict="corrected"), review(edits=None)])
+    assert [(one["label"], one["drafted"], one["fixed"]) for one in told["labels"]] == [("dog", 0, 2), ("cat", 1, 1)]
+    assert counted([])["labels"] == []
