@@ -1,4 +1,4 @@
-"""The commands `candor evaluate`, `candor calibrate` and `candor acceptance`. What is heavy is imported when a command runs."""
+"""The commands `candor evaluate`, `calibrate`, `acceptance` and `assess`. What is heavy is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -130,6 +130,44 @@ def acceptance(  # noqa: PLR0913, PLR0917 - one argument per option
             _write(json, found.as_json())
         show_acceptance(found, out)
     raise typer.Exit(EXIT_CODES[found.verdict])
+
+
+def assess(  # noqa: PLR0913, PLR0917 - one argument per option
+    model: _Model,
+    data: _Data,
+    stakes: Annotated[str, typer.Option("--stakes", help="`normal`, or `high` where a wrong label costs much.")] = "normal",
+    json: Annotated[Path | None, typer.Option("--json", help="Write the answer here as JSON.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", help="Calibration record, or `none`. Default: the model's configured one.")
+    ] = None,
+    config: _Config = _DEFAULT_CONFIG,
+    split: _Split = None,
+    source: _Source = None,
+    limit: _Limit = None,
+    batch: _Batch = None,
+) -> None:
+    """Say whether a task fits drafts, before a project begins: a model is run on a labelled sample, and a checklist answered by numbers.
+
+    Exit code: 0 it fits, 1 it does not, 2 it could not be run, 3 the numbers do not tell.
+    """
+    with told() as (out, err):
+        from serving.config import load_settings  # noqa: PLC0415
+        from serving.evaluation.show import show_assessment  # noqa: PLC0415
+        from serving.reviewing.assess import assess as assessed  # noqa: PLC0415
+
+        if stakes not in ("normal", "high"):
+            raise InvalidRequest(f"--stakes is normal or high, not {stakes!r}")
+        settings = load_settings(config)
+        _writable(json)
+        record, uncalibrated = _record(settings, model, calibration)
+        run = _run(settings, model, data, _How(split, tuple(source or ()), limit, batch), err)
+        if record is not None and calibration is not None:
+            _must_fit(record, run)
+        found = assessed(run, record, uncalibrated, "high" if stakes == "high" else "normal")
+        if json is not None:
+            _write(json, found)
+        show_assessment(found, out)
+    raise typer.Exit({"fits": 0, "does not fit": 1, "not sure": 3}[found["fits"]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,18 @@ def show_acceptance(found: Acceptance, console: Console) -> None:
     console.print(f"[bold]{found.verdict}[/]")
 
 
+def show_assessment(found: Mapping[str, Any], console: Console) -> None:
+    """Print the checklist, the answer last."""
+    table = Table(
+        "condition", "", "measured", "asked", title=f"{found['model']['version']}, stakes {found['stakes']}", title_justify="left"
+    )
+    for one in found["conditions"]:
+        style, word = {True: ("green", "yes"), False: ("bold red", "no"), None: ("yellow", "not known")}[one["holds"]]
+        table.add_row(one["name"], f"[{style}]{word}[/]", escape(one["measured"]), escape(one["asked"]))
+    console.print(table)
+    console.print(f"[bold]{found['fits']}[/]")
+
+
 def _quality_rows(quality: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     for key, name in _OF_IMAGES.items():
         if key in quality:

@@ -88,7 +88,7 @@ def _boxes(items: Sequence[Mapping[str, Mapping[str, Any]]], pairs: Sequence[Pai
     images = [(boxes_of(one.get("boxes", ())), boxes_of(other.get("boxes", ()))) for one, other in pairs]
     found = box_agreement(images)
     shares = np.array([[2 * len(match(a, b, same_class=True)), len(a) + len(b)] for a, b in images], np.float64)
-    low, high = _resampled(shares)
+    low, high = resampled(shares)
     everybody = [[boxes_of(final.get("boxes", ())) for final in one.values()] for one in items[:_MOST]]
     return {
         "measure": "F1 of boxes at IoU 0.5",
@@ -105,7 +105,7 @@ def _texts(items: Sequence[Mapping[str, Mapping[str, Any]]], pairs: Sequence[Pai
     texts = [(str(one.get("text", "")), str(other.get("text", ""))) for one, other in pairs]
     lengths = [len(a.split()) + len(b.split()) for a, b in texts]
     shares = np.array([[(1 - disagreement(a, b)) * n, n] for (a, b), n in zip(texts, lengths, strict=True)], np.float64)
-    low, high = _resampled(shares)
+    low, high = resampled(shares)
     everybody = [[str(final.get("text", "")) for final in one.values()] for one in items[:_MOST]]
     return {
         "measure": "1 - symmetric word error rate",
@@ -116,7 +116,7 @@ def _texts(items: Sequence[Mapping[str, Mapping[str, Any]]], pairs: Sequence[Pai
     }
 
 
-def _resampled(shares: Floats) -> tuple[float | None, float | None]:
+def resampled(shares: Floats) -> tuple[float | None, float | None]:
     """Return the 95 % interval of a ratio of sums (n, 2) over items drawn anew."""
     rng = np.random.default_rng(_SEED)
     sums = [shares[rng.integers(0, len(shares), len(shares))].sum(axis=0) for _ in range(_RESAMPLES)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,7 +58,7 @@ class Platform:
 
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def work(self, person: Person, day: int, drafts: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def work(self, person: Person, day: int, drafts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Let somebody do a day's items, and return the events of it."""
         rng = np.random.default_rng([day, *person.name.encode()])
         done = []

@@ -21,6 +21,8 @@ from store.projects import Projects
 from store.review_alarms import ReviewAlarms
 from tests.unit.serving.reviewing.stored import LEAD, OF, reviewed
 
+INSIDE = MediaSettings.model_validate({"private_hosts": ("127.0.0.1",)})
+
 
 @dataclass
 class Receiver:
@@ -66,7 +68,7 @@ async def _alarmed(store: Store, receiver: Receiver, form: str = "candor") -> No
 async def test_a_notice_is_signed_and_sent_once(store: Store, receiver: Receiver) -> None:
     await _alarmed(store, receiver)
     receiver.statuses = [204]
-    notifier = Notifier(store, MediaSettings(private_hosts=("127.0.0.1",)))
+    notifier = Notifier(store, INSIDE)
     assert await notifier.tend() == 1
     assert await notifier.tend() == 0
     await notifier.close()
@@ -83,7 +85,7 @@ async def test_a_notice_is_signed_and_sent_once(store: Store, receiver: Receiver
 async def test_what_fails_goes_again_after_a_wait_also_by_another_process(store: Store, receiver: Receiver) -> None:
     await _alarmed(store, receiver, "slack")
     receiver.statuses = [500, 302, 200]
-    settings, now = MediaSettings(private_hosts=("127.0.0.1",)), datetime.now(UTC)
+    settings, now = INSIDE, datetime.now(UTC)
     for later in (0, 60, 600):
         notifier = Notifier(store, settings)  # each time another process
         clock = now + timedelta(seconds=later)
@@ -100,7 +102,7 @@ async def test_what_fails_goes_again_after_a_wait_also_by_another_process(store:
 
 async def test_private_addresses_are_not_told_unless_the_configuration_names_them(store: Store, receiver: Receiver) -> None:
     await _alarmed(store, receiver)
-    notifier = Notifier(store, MediaSettings())
+    notifier = Notifier(store, MediaSettings.model_validate({}))
     assert await notifier.tend() == 1
     await notifier.close()
     assert receiver.got == []

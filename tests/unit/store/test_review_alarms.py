@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,11 @@ async def test_a_review_that_comes_late_raises_no_second_alarm(store: Store) -> 
 
 async def test_what_was_taken_back_or_corrected_counts_no_more(store: Store) -> None:
     rows = await reviewed(store, *["missed"] * 12)
+    gone: list[dict[str, Any]] = [{"deleted": True}] * 6
+    mended: list[dict[str, Any]] = [{"arm": "honeypot", "verdict": "corrected", "caught": "caught"}] * 6
     changed = [
         ReviewRow(*OF, one.event_id, one.draft, one.item, "sam", one.finished_at, new_id("f"), **how)
-        for one, how in zip(
-            rows, 6 * [{"deleted": True}] + 6 * [{"arm": "honeypot", "verdict": "corrected", "caught": "caught"}], strict=True
-        )
+        for one, how in zip(rows, gone + mended, strict=True)
     ]
     await Reviews(store).add(changed)
     assert [one.caught for one in await judged(store, *OF)] == ["caught"] * 6
