@@ -105,6 +105,14 @@ class Gold:
                 found[row.item] = _item(row)
         return found
 
+    async def drawn(self, team: str, project: str, items: Sequence[str]) -> list[str]:
+        """Return those of the items that drew an arm as gold: what is right for them says something of a draft."""
+        found: dict[str, None] = {}
+        for some in _parts(items):
+            own = (draws.c.team == team, draws.c.project == project, draws.c.item.in_(some), draws.c.gold.is_(True))
+            found |= dict.fromkeys(row.item for row in await self._store.read(sa.select(draws.c.item).where(*own)))
+        return list(found)
+
     async def page(self, team: str, project: str, after: str | None = None, limit: int = 100) -> list[GoldItem]:
         """Return gold items by name; `after` is the last item of the page before."""
         chosen = sa.select(gold).where(gold.c.team == team, gold.c.project == project).order_by(gold.c.item).limit(limit)
@@ -151,7 +159,8 @@ class Gold:
 async def _withdraw(connection: AsyncConnection, team: str, project: str, before: Mapping[str, GoldItem], now: datetime) -> None:
     pairs: list[tuple[str, str]] = []
     for some in _parts(list(before)):
-        chosen = sa.select(draws.c.item, draws.c.natural).where(draws.c.team == team, draws.c.project == project, draws.c.item.in_(some))
+        own = (draws.c.team == team, draws.c.project == project, draws.c.item.in_(some), draws.c.gold.is_(True))
+        chosen = sa.select(draws.c.item, draws.c.natural).where(*own)
         drawn = (await connection.execute(chosen)).all()
         pairs += [(row.natural, withdrawals.of_gold(before[row.item].revision)) for row in drawn]
     await withdrawals.withdraw(connection, pairs, now)

@@ -122,7 +122,8 @@ class ReviewIntake:
 
     async def corrected(self, team: str, project: str, items: Sequence[str]) -> None:
         """Judge again what was drafted of gold items; where nothing has changed since, nothing happens."""
-        rows = await self._reviews.current(team, project, items=list(items))
+        drawn = await self._gold.drawn(team, project, items)  # few of many: reviews have no index by item
+        rows = await self._reviews.current(team, project, items=drawn)
         await self._tell(rows, team, gold_only=True)
 
     async def _add(self, rows: Sequence[ReviewRow]) -> list[Added]:

@@ -56,6 +56,7 @@ async def test_gold_is_added_corrected_and_removed_and_all_of_it_is_remembered(s
     gold = Gold(store)
     await draw(store, "a", "drf_1")
     assert await gold.put(ME, "ponds", {"a": CAT, "b": DOG}) == Put(2, 0, 0)
+    assert (await gold.drawn("birds", "ponds", ["b", "a"]), await gold.drawn("fish", "ponds", ["a"])) == (["a"], [])
     assert await gold.put(ME, "ponds", {"a": CAT, "b": DOG}) == Put(0, 0, 2)
     assert await pairs(store) == set()
     assert await gold.put(ME, "ponds", {"a": DOG, "b": DOG, "c": CAT}) == Put(1, 1, 1)
