@@ -12,6 +12,7 @@ from serving.reviewing.intake import Reported
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 DAY = 86_400.0
+_NAMES = ("event_id", "draft", "item", "project", "reviewer", "guideline_version")
 _YEARS = range(1970, 9999)
 
 
@@ -63,6 +64,8 @@ class ReviewBody(_Body):
 
     @model_validator(mode="after")
     def _whole(self) -> ReviewBody:
+        if "\0" in "".join(filter(None, (getattr(self, name) for name in _NAMES))):
+            raise ValueError("a name holds the character U+0000, which no database keeps")
         if self.finished_at is not None and self.finished_at.year not in _YEARS:
             raise ValueError("finished_at lies outside the years that clocks show")
         given = [name for name in ("labels", "text", "segments") if getattr(self, name) is not None]

@@ -98,7 +98,8 @@ def _entry(position: int, value: Any) -> Reported:
         return ReviewBody.model_validate(value).as_reported()
     except ValidationError as error:
         told = value.get("event_id") if isinstance(value, dict) else None
-        return Reported(told if isinstance(told, str) else "", error=InvalidRequest(f"reviews[{position}]: {_words(error)}"))
+        named = told.encode(errors="replace").decode() if isinstance(told, str) else ""
+        return Reported(named, error=InvalidRequest(f"reviews[{position}]: {_words(error)}"))
 
 
 def _words(error: ValidationError) -> str:

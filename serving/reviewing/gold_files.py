@@ -37,10 +37,10 @@ class GoldFile:
 
     def add(self, item: object, read: Callable[[], Truth], where: str) -> None:
         """Take an item in, or remember what is wrong with it."""
-        name = item if isinstance(item, str) and 0 < len(item) <= _ITEM else where
+        name = item if isinstance(item, str) and 0 < len(item) <= _ITEM and "\0" not in item else where
         try:
             if name is where and item != where:
-                raise InvalidRequest(f"an item is a text of 1 to {_ITEM} characters")
+                raise InvalidRequest(f"an item is a text of 1 to {_ITEM} characters, none of them U+0000")
             truth = read()
             if self.truths.get(name, truth) != truth:
                 raise InvalidRequest("the item is there twice, with different truths")

@@ -248,14 +248,14 @@ def _row(entry: Reported, draft: Draft, known: _Known) -> _Read:
         guideline_version=entry.guideline_version,
     )
     if entry.deleted:
-        return _Read(replace(row, fingerprint=_fingerprint(entry, None)), note)
+        return _Read(replace(row, fingerprint=_fingerprint(entry)), note)
     row = replace(row, seconds=entry.seconds)
     if entry.skipped:
-        return _Read(replace(row, fingerprint=_fingerprint(entry, None)), note)
+        return _Read(replace(row, fingerprint=_fingerprint(entry)), note)
     final = _final(entry, draft, known)
     found = derive(draft, draw, final)
     row = replace(row, final=final, verdict=found.verdict, edits=found.edits, caught=found.caught)
-    return _Read(replace(row, fingerprint=_fingerprint(entry, final)), note)
+    return _Read(replace(row, fingerprint=_fingerprint(entry)), note)
 
 
 def _final(entry: Reported, draft: Draft, known: _Known) -> dict[str, Any]:
@@ -273,9 +273,9 @@ def _finished(entry: Reported, now: datetime) -> tuple[datetime, str | None]:
     return (now, CLAMPED) if entry.finished_at > now + SKEW else (entry.finished_at, None)
 
 
-def _fingerprint(entry: Reported, final: Final | None) -> str:
+def _fingerprint(entry: Reported) -> str:
     """Return the hash of what was said: the same words again are no new revision."""
     moment = entry.finished_at.astimezone(UTC).isoformat() if entry.finished_at else None
-    said = [entry.reviewer, entry.seconds, moment, entry.skipped, entry.deleted, entry.guideline_version, final]
+    said = [entry.reviewer, entry.seconds, moment, entry.skipped, entry.deleted, entry.guideline_version, entry.final]
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode(errors="surrogatepass")).hexdigest()
     return digest if moment else UNDATED + digest

@@ -110,6 +110,7 @@ async def test_wrong_items_fail_alone(truth: Any) -> None:
 async def test_an_item_that_says_two_things_is_not_taken() -> None:
     found = read_gold(b"item,label\na,cat\na,dog\na,cat\nb,cat\nb,cat\n,cat\n", "csv")
     assert (found.truths, list(found.errors)) == ({"b": {"label": "cat"}}, ["a", "line[7]"])
+    assert list(read_gold(b"item,label\n\0,cat\n" + b"x" * 513 + b",cat\n", "csv").errors) == ["line[2]", "line[3]"]
 
 
 async def test_a_form_is_what_is_asked_for_or_what_the_content_type_says() -> None:

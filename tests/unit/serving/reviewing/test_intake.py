@@ -236,6 +236,8 @@ async def test_wrong_entries_fail_alone(site: Server, namer: Manifest) -> None:
         ({"verdict": "accepted"}, "invalid_request", "verdict"),
         ({"item": "w"}, "invalid_request", "exactly one of draft and item"),
         ({"event_id": ""}, "invalid_request", "event_id"),
+        ({"event_id": "a\0b"}, "invalid_request", "U+0000"),
+        ({"guideline_version": "\0"}, "invalid_request", "U+0000"),
     ]
     entries = [{**reviewed(one, event=f"bad{n}"), **change} for n, (change, _, _) in enumerate(wrong)]
     entries = [{name: value for name, value in entry.items() if value is not ...} for entry in entries]
@@ -247,6 +249,9 @@ async def test_wrong_entries_fail_alone(site: Server, namer: Manifest) -> None:
     assert [row.event_id for row in await rows(site, "wrong")] == ["good"]
     (conflict,) = await post(site, reviewed(drafted(namer, "x", "wrong"), event="good"))
     assert conflict["error"]["code"] == "unknown_draft"
+    body = b'{"reviews": [{"event_id": "\\ud800", "draft": "\\ud800"}]}'
+    half = await site.client.post("/v1/reviews", content=body, headers={"Content-Type": "application/json"})
+    assert [one["error"]["code"] for one in half.json()["reviews"]] == ["invalid_request"]
     is_problem(await site.client.post("/v1/reviews", json={"reviews": []}), 422, "no_items")
     is_problem(await site.client.post("/v1/reviews", json={"reviews": [1] * (MOST + 1)}), 413, "too_many_items")
 
