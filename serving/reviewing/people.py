@@ -123,8 +123,7 @@ class People:
         async with kept.turn:
             fresh = Screen(raised_items=await self._raised_items(team, project))
             while found := await steps(self._store, team, project, kept.after, _PAGE):
-                for one in found:
-                    kept.of[one.reviewer] = step(kept.of.get(one.reviewer, fresh), one)
+                kept.of |= await asyncio.to_thread(_folded, kept.of, found, fresh)  # a long history must not hold drafts up
                 kept.after = _last(kept.after, found)
             into = await Reviews(self._store).merged(team, project)
             return kept.of.get(into.get(reviewer, reviewer), fresh)
@@ -157,6 +156,14 @@ async def review_section(store: Store, team: str, project: str) -> Mapping[str, 
         return (await Projects(store).get(team, project)).body.get("review") or {}
     except UnknownProject:
         return {}
+
+
+def _folded(known: Mapping[str, Screen], found: Sequence[Step], fresh: Screen) -> dict[str, Screen]:
+    """Return the screens of those whom the steps are about."""
+    after: dict[str, Screen] = {}
+    for one in found:
+        after[one.reviewer] = step(after.get(one.reviewer) or known.get(one.reviewer, fresh), one)
+    return after
 
 
 def step(screen: Screen, one: Step) -> Screen:
