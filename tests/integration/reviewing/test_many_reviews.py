@@ -23,7 +23,7 @@ from store.tables import draws, outcomes, reviews
 from tests.integration.store.test_server_on_postgres import settings_on
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.reviewing.drawn import drafted, drew, reviewed, save
-from tests.unit.serving.served import Server, running, settings_in
+from tests.unit.serving.served import Server, audio, running, settings_in
 
 SECONDS = 60.0  # far above what it takes here: a sign of work that grows with the square
 
@@ -110,3 +110,16 @@ async def test_gold_that_is_corrected_while_reviews_come_ends_in_its_last_truth(
         await gild("cat")
         judged = await Outcomes(store).of_version(namer.version, ["gold"])
         assert sorted((one.draft, one.correct) for one in judged) == sorted((one.id, True) for one in drafts)
+
+
+async def test_one_entry_of_odd_characters_fails_alone_or_is_kept(settings: Settings) -> None:
+    async with running(settings) as server:
+        await server.ready()
+        await server.client.put("/v1/projects/odd", json={})
+        (words,) = await server.drafts([audio("b", b'{"units": 3}')], "/v1/transcription/drafts", project="odd")
+        texts = ["\0 zero", "\u202e 🦆 ń", "x" * 100_000]
+        entries = [reviewed(words["id"], event=f"e{n}", labels=..., text=text) for n, text in enumerate(texts)]
+        found = await post(server, [*entries, reviewed(words["id"], event="\0", labels=..., text="")])
+        assert ["error" in one for one in found] == [False, False, False, True]
+        kept = await Reviews(server.services.store).current("default", "odd")
+        assert [row.final for row in sorted(kept, key=lambda row: row.event_id)] == [{"text": text} for text in texts]
