@@ -141,9 +141,9 @@ def _describe(app: FastAPI) -> None:
 
 
 def _only_a_problem(content: dict[str, Any]) -> None:
-    """FastAPI describes every answer as application/json too; an error is never that."""
-    if MEDIA_TYPE in content and "application/json" in content:
-        content[MEDIA_TYPE] = content.pop("application/json")
+    """FastAPI describes every answer as of the route's own type too; an error is never that."""
+    for own in [kind for kind in content if MEDIA_TYPE in content and kind != MEDIA_TYPE]:
+        content[MEDIA_TYPE] = content.pop(own)
 
 
 def openapi_document() -> dict[str, Any]:
