@@ -21,7 +21,7 @@ from serving.reviewing.people import read, review_section
 from store.review_alarms import ReviewAlarms, as_json
 
 _AlarmId = Annotated[str, Path(max_length=64)]
-_Price = Annotated[float | None, Query(ge=0, description="In your currency; left out, the project's own.")]
+_Price = Annotated[float | None, Query(ge=0, le=1e12, description="In your currency; left out, the project's own.")]
 
 
 class Clearing(BaseModel):
