@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse
 
 from candor.errors import NotFound
-from serving.api.access import needs, principal_of
+from serving.api.access import kept, needs, principal_of
 from serving.api.drafts import problems
 from serving.api.projects import PROJECT_NAME
 from serving.api.services import services_of
@@ -63,7 +63,8 @@ def _add_figures(router: APIRouter) -> None:
         found = await asyncio.to_thread(figures.one_of, rows, reviewer, alarms)
         if found is None:
             raise NotFound(f"nothing of reviewer {reviewer[:80]!r} was reviewed in project {project!r}")
-        people, whom = People(store), (team, project, reviewer)
+        people = kept(request.app, "review_people", lambda services: People(services.store))  # it remembers what it has read
+        whom = (team, project, reviewer)
         policy = {
             "withheld": await people.withheld_for(*whom),
             "raised": await people.raised(*whom),
