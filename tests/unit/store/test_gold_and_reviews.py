@@ -111,6 +111,12 @@ def _values(row: ReviewRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ReviewRow.__slots__}
 
 
+async def test_of_two_that_were_finished_at_once_the_one_that_came_last_counts(store: Store) -> None:
+    first, second = review(fingerprint="1", final=CAT), review(fingerprint="2", final=DOG)
+    assert [one.current for one in await Reviews(store).add([first, second, first])] == [True, True, False]
+    assert [row.final for row in await Reviews(store).current("birds", "ponds")] == [DOG]
+
+
 async def test_deletions_end_a_review_and_a_later_word_brings_it_back(store: Store) -> None:
     of_store = Reviews(store)
     gone = review(minute=5, deleted=True, final=None, verdict=None, fingerprint=f"{UNDATED}1")

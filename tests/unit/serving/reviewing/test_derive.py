@@ -133,6 +133,9 @@ def test_gold_that_is_gone_leaves_a_review_and_a_skipped_one_says_nothing() -> N
         "review",
     ]
     assert evidence(replace(row, final=None), drawn, known) is None
+    late = evidence(row, drew(made, gold=False), known)  # it became gold after it drew
+    assert late is not None
+    assert late.stream == "review"
     withheld = evidence(row, drew(made, "withheld", gold=True, propensity=0.25), known)
     assert withheld is not None
     assert (withheld.stream, withheld.propensity, withheld.source) == ("blind", 0.25, "candor:review:e#2")

@@ -217,11 +217,14 @@ def _label(entry: dict[str, Any]) -> str | None:
 
 async def test_wrong_entries_fail_alone(site: Server, namer: Manifest) -> None:
     one, other = drafted(namer, "w", "wrong"), drafted(namer, "theirs", "wrong", team="fish")
+    twin = drafted(namer, "t", "wrong", arm="twin")
     await save(site.services.store, one, other)
+    await site.services.store.save([twin])
     await site.client.put("/v1/projects/wrong", json={"labels": ["cat", "dog"]})
     wrong: list[tuple[dict[str, Any], str, str]] = [
         ({"draft": "drf_none"}, "unknown_draft", "drf_none"),
         ({"draft": other.id}, "unknown_draft", other.id),
+        ({"draft": twin.id}, "unknown_draft", twin.id),
         ({"draft": ..., "item": "w", "project": "wrong"}, "unknown_draft", "by its item"),
         ({"labels": [{"label": "dogg"}]}, "invalid_request", "did you mean 'dog'?"),
         ({"seconds": -1}, "invalid_request", "seconds"),
