@@ -19,6 +19,7 @@ from candor.policy import Policy, decided
 from candor.tasks import SPECS
 from review.compare import compare
 from review.honeypots import Planted, Sources, honeypot
+from serving.arms.saying import own_words
 
 LEAST_POOL = 30  # natural drafts, below which nothing is planted: too few to hide among
 
@@ -58,7 +59,7 @@ def planted(
         return None  # the truth is of another task, or the draft is older than what it takes
     if made is None:
         return None
-    payload, error = made
+    payload, error = own_words(*made, natural, like, rng)
     payload = _with_classes(payload, making.labels, rng) if making.labels else payload
     payload = _in_order(decided(natural.task, payload, making.policy, calibrated=natural.calibration is not None), natural, like)
     if not _is_shown(payload):
