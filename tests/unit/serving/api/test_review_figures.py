@@ -9,7 +9,7 @@ from store.audit import Actor
 from store.projects import Projects
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.reviewing.stored import reviewed
-from tests.unit.serving.served import Server, is_problem, running
+from tests.unit.serving.served import Server, image, is_problem, running
 
 PATHS = ("reviewers", "reviewers/sam", "agreement", "effect", "alarms", "alarms/notices")
 
@@ -80,3 +80,20 @@ async def test_a_reviewer_is_told_nothing_that_was_reported_within_the_window(fo
         await reviewed(server.services.store, "missed", "caught", start=-10 * 24 * 60)
         told = await _get(server, "reviewers/sam/summary", worker)
         assert (told["reviews"], told["too_new"], told["window_days"]) == (0, 2, 5)  # finished long ago, but reported today
+
+
+async def test_who_has_an_alarm_gets_no_drafts_where_that_is_the_policy(folder: Path) -> None:
+    async with running(with_keys(folder)) as server:
+        keys = await caller(server, "red", "register", "draft", "review")
+        await _project(server)
+        await reviewed(server.services.store, *["missed"] * 12, start=-60)
+
+        async def empty(reviewer: str, first: int) -> int:
+            items = [image(f"{reviewer} {number}") for number in range(first, first + 8)]
+            found = await server.drafts(items, "/v1/classification/drafts", project="street", reviewer=reviewer, headers=keys)
+            return sum(not one["labels"] for one in found)
+
+        assert len((await _get(server, "alarms", keys))["alarms"]) == 1
+        assert (await empty("sam", 0), await empty("ann", 0) < 8) == (8, True)
+        told = (await _get(server, "arms", keys))["arms"]
+        assert {one["propensity"] for one in told if one["reviewer"] == "sam" and one["item"].startswith("sam ")} == {1.0}
