@@ -50,7 +50,8 @@ drafts = sa.Table(
     sa.Column("unverified_since", UtcDateTime),
     sa.Column("team", sa.String, nullable=False, server_default="default"),
     sa.Column("label_map", sa.String),
-    sa.Column("arm", sa.String, nullable=False, server_default="assisted"),  # assisted, withheld, honeypot; twin: a honeypot's natural draft
+    # assisted, withheld, honeypot; twin: a honeypot's natural draft, which nobody is shown
+    sa.Column("arm", sa.String, nullable=False, server_default="assisted"),
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
     sa.Index("ix_drafts_version", "model_version"),  # Registry.delete: how many drafts refer to a version
