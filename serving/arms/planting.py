@@ -6,6 +6,7 @@ and the order of the fields.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,8 @@ from review.compare import compare
 from review.honeypots import Planted, Sources, honeypot
 from serving.arms.saying import own_words
 
+_SAME_CLASSES = 0.75  # of planted classes: more classes than images usually have would be a tell
+_MEASURED = 5  # confusions of a class, from which on nothing else is thought of
 LEAST_POOL = 30  # natural drafts, below which nothing is planted: too few to hide among
 
 
@@ -52,7 +55,7 @@ def planted(
     if len(like) < LEAST_POOL or not _is_shown(natural.payload):
         return None
     names = vocabulary(natural.payload) or making.classes
-    sources = Sources([one.payload for one in like], material.confusion, names)
+    sources = Sources(_company(natural, like, rng), _mistakes(natural, like, material.confusion), names)
     try:
         made = honeypot(natural.task, natural.payload, truth, sources, rng, natural.id)
     except (InvalidRequest, KeyError, TypeError):
@@ -65,6 +68,34 @@ def planted(
     if not _is_shown(payload):
         return None
     return replace(natural, payload=payload, confidence=SPECS[natural.task].confidence(payload), arm="honeypot"), error
+
+
+def _company(natural: Draft, like: Sequence[Draft], rng: np.random.Generator) -> list[Mapping[str, Any]]:
+    """Return the payloads that boxes are taken from: mostly only their boxes of classes that this image has, as in nature."""
+    payloads: list[Mapping[str, Any]] = [one.payload for one in like]
+    here = {label["label"] for label in natural.payload.get("labels", ())}
+    if natural.task != "detection" or rng.random() >= _SAME_CLASSES:
+        return payloads
+    known: list[Mapping[str, Any]] = [{**one, "labels": [label for label in one["labels"] if label["label"] in here]} for one in payloads]
+    return known if any(one["labels"] for one in known) else payloads
+
+
+def _mistakes(natural: Draft, like: Sequence[Draft], measured: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Return what each class of an image may be taken for: as was measured; else mostly for others of the image, or that go with it."""
+    found = {name: weights for name, weights in measured.items() if sum(weights.values()) >= _MEASURED}
+    if natural.task != "detection":
+        return {**measured}
+    here = {label["label"] for label in natural.payload["labels"]}
+    for name in here - set(found):
+        beside = Counter[str]()
+        for one in like:
+            there = {label["label"] for label in one.payload["labels"]}
+            beside.update(there - {name} if name in there else ())
+        beside = beside or Counter(label["label"] for one in like for label in one.payload["labels"] if label["label"] != name)
+        shares = {other: (1 - _SAME_CLASSES) * count / beside.total() for other, count in beside.items()}
+        others = here - {name}
+        found[name] = shares | {other: shares.get(other, 0.0) + _SAME_CLASSES / len(others) for other in others}
+    return found
 
 
 def confusion(drafts: Sequence[Draft], truths: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -107,7 +107,7 @@ def _between(one: Payload, pool: Sequence[Payload], rng: np.random.Generator) ->
 
 def _is_odds(raw: Mapping[str, Any]) -> bool:
     """Say whether a model's logit is the log-odds of its score."""
-    return abs(1 / (1 + exp(-max(-60.0, raw["logit"]))) - raw["score"]) < 1e-4
+    return bool(abs(1 / (1 + exp(-max(-60.0, raw["logit"]))) - raw["score"]) < 1e-4)
 
 
 def _mixed(one: Any, other: Any, share: float) -> Any:
