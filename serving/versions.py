@@ -49,7 +49,7 @@ class VersionCache(Generic[L]):
     """Holds loaded versions, least recently used first.
 
     A version in use is never evicted, and a load that fails evicts nothing: room is made only after the new one is there. The budget
-    can thus be exceeded by one load, and for as long as everything that is loaded is in use.
+    can thus be exceeded by one load, and for as long as everything that is loaded is in use; who leaves then makes room.
     """
 
     def __init__(self, load: Callable[[str], Awaitable[L]], max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,6 +61,7 @@ class VersionCache(Generic[L]):
         self._since: dict[str, float] = {}  # when what is loading began to
         self._seconds: dict[str, float] = {}  # of each version's newest load
         self._failures: dict[str, _Failure] = {}
+        self._clearing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def use(self, version: str) -> AsyncIterator[L]:
@@ -78,6 +79,10 @@ class VersionCache(Generic[L]):
             yield held.loaded
         finally:
             held.users -= 1
+            if not held.users and self._excess():
+                clearing = asyncio.create_task(self._make_room(keep=version))
+                self._clearing.add(clearing)
+                clearing.add_done_callback(self._clearing.discard)
 
     def state(self, version: str) -> tuple[State, str]:
         """Return where a version stands, and what went wrong if it failed."""
@@ -97,6 +102,7 @@ class VersionCache(Generic[L]):
 
     async def close(self) -> None:
         """Unload everything."""
+        await asyncio.gather(*self._clearing)
         while self._held:
             _, held = self._held.popitem()
             await held.loaded.close()
@@ -129,11 +135,14 @@ class VersionCache(Generic[L]):
 
     async def _make_room(self, keep: str) -> None:
         for version in list(self._held):
-            if sum(held.loaded.memory() for held in self._held.values()) <= self._max_bytes:
+            if not self._excess():
                 return
-            held = self._held[version]
-            if version != keep and not held.users:
+            held = self._held.get(version)  # another may be making room too
+            if held is not None and version != keep and not held.users:
                 del self._held[version]
                 held.evicted = True
                 _log.info("version_evicted", version=version)
                 await held.loaded.close()
+
+    def _excess(self) -> bool:
+        return len(self._held) > 1 and sum(held.loaded.memory() for held in self._held.values()) > self._max_bytes
