@@ -160,25 +160,25 @@ class Evidence:
     propensity: float | None = None
 
 
-def evidence(row: ReviewRow, draw: DrawRow | None, gold: GoldItem | None) -> Evidence | None:
-    """Return what a review that counts says of the model's draft; None of one that was skipped.
+def evidence(row: ReviewRow, draw: DrawRow | None, gold: GoldItem | None) -> list[Evidence]:
+    """Return what a review that counts says of the model's draft; nothing of one that was skipped.
 
     - A withheld draft is judged by the label that was made without seeing it, with the chance of its draw: `blind`.
-    - The natural draft of an item that was gold when it was drawn is judged by the gold label, once, whoever reviewed it: `gold`.
-    - A honeypot says nothing of the model: `honeypot`. All else is `review`, which never calibrates.
+    - The natural draft of an item that was gold when it was drawn is judged by the gold label, once, whoever reviewed it: `gold`. So is the
+      one behind a honeypot: an error is planted more easily in some drafts than in others, and what is left would look too good or too bad.
+    - The honeypot itself says nothing of the model: `honeypot`. All else is `review`, which never calibrates.
     """
     if row.final is None:
-        return None
+        return []
     source, truth = of_review(row.event_id, row.revision), truth_of(row.final)
     if draw is None:
-        return Evidence(row.draft, source, "review", truth)
+        return [Evidence(row.draft, source, "review", truth)]
     if draw.arm == "withheld":
-        return Evidence(draw.natural, source, "blind", truth, draw.propensity)
+        return [Evidence(draw.natural, source, "blind", truth, draw.propensity)]
+    known = [Evidence(draw.natural, of_gold(gold.revision), "gold", truth_of(gold.truth))] if draw.gold and gold is not None else []
     if draw.arm == "honeypot":
-        return Evidence(draw.draft, source, "honeypot", truth)
-    if draw.gold and gold is not None:
-        return Evidence(draw.natural, of_gold(gold.revision), "gold", truth_of(gold.truth))
-    return Evidence(row.draft, source, "review", truth)
+        return [Evidence(draw.draft, source, "honeypot", truth), *known]
+    return known or [Evidence(row.draft, source, "review", truth)]
 
 
 def truth_of(final: Final) -> Truth:

@@ -184,11 +184,12 @@ class ReviewIntake:
             if draw.gold:
                 items.setdefault(draw.project, []).append(draw.item)
         gold = {project: await self._gold.items(team, project, some) for project, some in items.items()}
-        told = []
-        for row in rows:
-            found = evidence(row, draws.get(row.draft), gold.get(row.project, {}).get(row.item))
-            if found is not None and (found.stream == "gold" or not gold_only):
-                told.append(Told(found.draft, found.source, found.stream, found.truth, found.propensity, row.reviewer or None))
+        told = [
+            Told(found.draft, found.source, found.stream, found.truth, found.propensity, row.reviewer or None)
+            for row in rows
+            for found in evidence(row, draws.get(row.draft), gold.get(row.project, {}).get(row.item))
+            if found.stream == "gold" or not gold_only
+        ]
         refused = [one.error for one in await self._outcomes.take(told, team) if one.error is not None] if told else []
         if refused:  # such as a model that is gone: the review stands, and nobody is told which arm it was of
             _log.warning("outcomes_not_stored", team=team, outcomes=len(refused), first=refused[0].detail)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from candor.drafts import Draft
 from candor.errors import InvalidRequest
 from serving.reviewing.derive import Vocabulary, derive, evidence, labels_of, require_boxes, shown, truth_of, written
+from store.draws import DrawRow
 from store.gold import GoldItem
 from store.reviews import ReviewRow
 from tests.unit.serving.reviewing.drawn import drew
@@ -127,16 +128,26 @@ def test_gold_that_is_gone_leaves_a_review_and_a_skipped_one_says_nothing() -> N
     made = boxed([])
     row = ReviewRow("t", "p", "e", made.id, made.item, "ann", NOW, "f", final={"boxes": []}, revision=2)
     drawn, known = drew(made, gold=True), GoldItem(made.item, 3, {"boxes": []}, NOW)
-    assert [one.stream for one in (evidence(row, drawn, known), evidence(row, drawn, None), evidence(row, None, known)) if one] == [
-        "gold",
-        "review",
-        "review",
-    ]
-    assert evidence(replace(row, final=None), drawn, known) is None
-    late = evidence(row, drew(made, gold=False), known)  # it became gold after it drew
-    assert late is not None
-    assert late.stream == "review"
-    withheld = evidence(row, drew(made, "withheld", gold=True, propensity=0.25), known)
-    assert withheld is not None
+    assert [streams(row, drawn, known), streams(row, drawn, None), streams(row, None, known)] == [["gold"], ["review"], ["review"]]
+    assert evidence(replace(row, final=None), drawn, known) == []
+    assert streams(row, drew(made, gold=False), known) == ["review"]  # it became gold after it drew
+    (withheld,) = evidence(row, drew(made, "withheld", gold=True, propensity=0.25), known)
     assert (withheld.stream, withheld.propensity, withheld.source) == ("blind", 0.25, "candor:review:e#2")
+
+
+def test_the_draft_behind_a_honeypot_is_judged_by_gold() -> None:
+    made = boxed([])
+    row = ReviewRow("t", "p", "e", made.id, made.item, "ann", NOW, "f", final={"boxes": []}, revision=2)
+    drawn = replace(drew(made, "honeypot", gold=True), natural="drf_twin")
+    planted, natural = evidence(row, drawn, GoldItem(made.item, 3, {"boxes": []}, NOW))
+    assert (planted.draft, planted.stream) == (made.id, "honeypot")
+    assert (natural.draft, natural.stream, natural.source) == ("drf_twin", "gold", "candor:gold#3")
+    assert streams(row, drawn, None) == ["honeypot"]
+
+
+def streams(row: ReviewRow, drawn: DrawRow | None, known: GoldItem | None) -> list[str]:
+    return [one.stream for one in evidence(row, drawn, known)]
+
+
+def test_truths_of_other_kinds_differ() -> None:
     assert truth_of({"text": "x"}) != truth_of({"label": "x"})

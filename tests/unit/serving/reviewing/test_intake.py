@@ -117,6 +117,7 @@ async def test_each_arm_says_what_it_may_of_the_model_and_the_answer_tells_none(
         ("gold", False, 1.0),  # by the gold label, not the reviewer's
         ("honeypot", True, 1.0),
         ("review", True, 1.0),  # it was not gold when it was drawn: somebody may have chosen it for its draft
+        ("gold", False, 1.0),  # the honeypot's natural twin, which nobody saw
     ]
     # a second reviewer of the gold item says nothing new of the model
     await post(site, reviewed(golden, "dog", "second", reviewer="ben"))
