@@ -224,7 +224,7 @@ def ci(folder: Path, postgres: str = 'echo "$1 $2" >> said; echo postgresql://no
     (folder / "scripts").mkdir()
     program(folder / "scripts" / "postgres", postgres)
     (folder / "Makefile").write_text("".join(f"{target}:\n\t@{recipe}\n" for target, recipe in {**GOOD, **changed}.items()))
-    return run(["bash", ".ci/run"], folder)
+    return run(["bash", ".ci/run"], folder, TMPDIR=str(folder))
 
 
 def test_ci_passes_where_every_step_does(tmp_path: Path) -> None:
