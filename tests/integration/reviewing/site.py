@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import uvicorn
+from pytest import MonkeyPatch
 
 from candor.predictions import TASKS
 from serving.api.services import Services
@@ -22,7 +23,6 @@ from serving.config import Settings
 from serving.deployments.environment import free_port
 from serving.http.app import create_app
 from serving.jobs.worker import Resolved
-from store import draws
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = bytes(range(32))  # so that the same arms are drawn each time
@@ -70,7 +70,7 @@ class Site:
 def main(settings_file: str, port: str) -> None:
     settings = Resolved(**json.loads(Path(settings_file).read_text(encoding="utf-8")))
     assigning.KNOWN_SECONDS, assigning.MATERIAL_SECONDS = 0.2, 1.0
-    draws.secrets.token_bytes = lambda *_: SECRET  # type: ignore[method-assign, assignment]
+    MonkeyPatch().setattr("store.draws.secrets.token_bytes", lambda *_: SECRET)
 
     @asynccontextmanager
     async def start() -> AsyncIterator[Services]:
