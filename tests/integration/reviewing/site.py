@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 import uvicorn
-from pytest import MonkeyPatch
 
 from candor.predictions import TASKS
 from serving.api.services import Services
@@ -70,7 +70,7 @@ class Site:
 def main(settings_file: str, port: str) -> None:
     settings = Resolved(**json.loads(Path(settings_file).read_text(encoding="utf-8")))
     assigning.KNOWN_SECONDS, assigning.MATERIAL_SECONDS = 0.2, 1.0
-    MonkeyPatch().setattr("store.draws.secrets.token_bytes", lambda *_: SECRET)
+    pytest.MonkeyPatch().setattr("store.draws.secrets.token_bytes", lambda *_: SECRET)
 
     @asynccontextmanager
     async def start() -> AsyncIterator[Services]:
