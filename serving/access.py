@@ -9,11 +9,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 from candor.errors import Unauthenticated
 from store.audit import Actor
+from store.moments import utc_now
 from store.teams import PREFIX, Found, Teams, secret_hash
 
 Scope: TypeAlias = Literal["draft", "review", "register", "admin"]
@@ -49,14 +50,10 @@ class Principal:
 WITHOUT_KEYS = Principal(OPERATOR_TEAM, "none", frozenset(SCOPES))
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Access:
     """Tells callers by their keys, for one store. Belongs to the event loop that uses it first."""
 
-    def __init__(self, teams: Teams, clock: Callable[[], datetime] = _utc_now, ticks: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, teams: Teams, clock: Callable[[], datetime] = utc_now, ticks: Callable[[], float] = time.monotonic) -> None:
         self._teams = teams
         self._clock = clock
         self._ticks = ticks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from candor.errors import Conflict, NothingToRollBack, UnknownAlias, UnknownModel
 from store.audit import Actor, record
+from store.moments import utc_now
 from store.registry import Alias, changing, write_move
 from store.store import Store
 from store.tables import alias_moves, aliases, versions
@@ -41,14 +42,10 @@ class AliasMove:
     at: datetime
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Aliases:
     """The aliases of one store."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import dialects, withdrawals
 from store.audit import Actor, record
+from store.moments import utc_now
 from store.store import Store
 from store.tables import draws, gold
 from store.tables import gold_revisions as revisions
@@ -49,14 +50,10 @@ class Put:
     unchanged: int
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Gold:
     """The gold items of one store. A team sees its own alone."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

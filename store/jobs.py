@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from candor.errors import UnknownJob
 from candor.ids import new_id
 from store import dialects
+from store.moments import utc_now
 from store.store import Store
 from store.tables import jobs
 
@@ -38,14 +39,10 @@ class Job:
     team: str = "default"
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Jobs:
     """The jobs of one store. What ends is never changed again."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

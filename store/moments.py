@@ -1,4 +1,4 @@
-"""A column type for moments."""
+"""Moments: the clock, and the column type."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
+
+
+def utc_now() -> datetime:
+    """Return this moment, in UTC: the clock of whoever is given no other."""
+    return datetime.now(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -15,6 +15,7 @@ from candor.drafts import Draft, Timings
 from candor.ids import new_id
 from candor.predictions import Task
 from store import dialects, withdrawals
+from store.moments import utc_now
 from store.store import Store
 from store.tables import drafts, outcomes
 
@@ -58,14 +59,10 @@ class Shown(NamedTuple):
     correct: bool
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Outcomes:
     """The outcomes of one store."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

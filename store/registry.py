@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from candor.manifest import Manifest
 from candor.predictions import Task
 from store import dialects
 from store.audit import Actor, record
+from store.moments import utc_now
 from store.store import Store
 from store.tables import alias_moves, aliases, drafts, registry_changes, uploads, versions
 
@@ -93,14 +94,10 @@ class Content:
     bytes: int
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Registry:
     """The registered versions of one store."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

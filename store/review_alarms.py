@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from candor.errors import Conflict, NotFound
 from candor.ids import new_id
 from store.audit import Actor, record
 from store.dialects import insert_ignoring, take_turns
+from store.moments import utc_now
 from store.store import Store
 from store.tables import notices, review_alarms
 
@@ -68,14 +69,10 @@ class Notice:
     created_at: datetime
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class ReviewAlarms:
     """The alarms of one store."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

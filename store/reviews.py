@@ -18,6 +18,7 @@ from candor.errors import Conflict
 from candor.ids import new_id
 from store import dialects, withdrawals
 from store.audit import Actor, record
+from store.moments import utc_now
 from store.store import Store
 from store.tables import reviewer_aliases as aliases
 from store.tables import reviews
@@ -76,14 +77,10 @@ class _Kept(NamedTuple):
     id: str
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Reviews:
     """The reviews of one store. A team sees its own alone."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from candor.drafts import Draft, Timings
 from candor.errors import Conflict, InvalidRequest, StorageUnavailable, UnknownDraft, UnknownUpload
 from store import dialects, schema
 from store.dialects import Synchronous
+from store.moments import utc_now
 from store.tables import drafts, idempotency, uploads
 from store.writer import Writer
 
@@ -34,10 +35,6 @@ class StoredReply:
 
     status: int
     body: bytes
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def open_store(url: str, *, sqlite_synchronous: Synchronous = "full", migrate: bool = True) -> Store:
@@ -64,7 +61,7 @@ class Store:
     Every method raises StorageUnavailable where the database is locked for long, full, read-only or gone.
     """
 
-    def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
         self._clock = clock
         self._writer = Writer(engine, drafts)

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from candor.errors import Conflict, InUse, UnknownKey, UnknownTeam
 from candor.ids import new_id
 from store.audit import Actor, record
+from store.moments import utc_now
 from store.store import Store
 from store.tables import api_keys, drafts, jobs, partial_uploads, projects, teams, uploads, versions
 
@@ -60,10 +61,6 @@ class Found:
     limits: Mapping[str, Any]
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def secret_hash(secret: str) -> str:
     """Return what is stored of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
@@ -72,7 +69,7 @@ def secret_hash(secret: str) -> str:
 class Teams:
     """Reads and writes of teams and keys. Every write is in the audit log."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
@@ -27,6 +27,7 @@ from candor.errors import CandorError, Conflict, InvalidRequest, MediaTooLarge, 
 from candor.ids import new_id
 from store import dialects
 from store.blobs import Blobs
+from store.moments import utc_now
 from store.store import Store
 from store.tables import partial_uploads, uploads
 
@@ -64,10 +65,6 @@ class _Part:
         return [self.offset, self.bytes, self.sha256, self.name]
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class PartialUploads:
     """The uploads in parts of one store.
 
@@ -80,7 +77,7 @@ class PartialUploads:
     """
 
     def __init__(
-        self, store: Store, blobs: Blobs, place: str, scratch: Path, part_bytes: int, clock: Callable[[], datetime] = _utc_now
+        self, store: Store, blobs: Blobs, place: str, scratch: Path, part_bytes: int, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._store = store
         self._blobs = blobs

@@ -25,6 +25,7 @@ from serving.reviewing.derive import Final, Vocabulary, arm_of, derive, evidence
 from store import Store
 from store.draws import DrawRow, Draws
 from store.gold import Gold
+from store.moments import utc_now
 from store.outcomes import Outcomes
 from store.projects import Projects
 from store.reviews import UNDATED, Added, ReviewRow, Reviews
@@ -85,15 +86,11 @@ class _Read:
     note: str | None
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class ReviewIntake:
     """Takes reviews in, for one store. `look` is called after each intake with whose reviews of which project came."""
 
     def __init__(
-        self, store: Store, models: Manifests, outcomes: Intake, *, look: Look | None = None, clock: Callable[[], datetime] = _utc_now
+        self, store: Store, models: Manifests, outcomes: Intake, *, look: Look | None = None, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._reviews, self._draws, self._gold = Reviews(store, clock), Draws(store), Gold(store)
         self._drafts, self._projects = Outcomes(store), Projects(store)

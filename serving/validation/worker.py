@@ -103,10 +103,7 @@ class _Validation:
         artifact = self._sandbox / _safe_name(wanted["filename"])
         blob = await self._place.blobs.upload_to(wanted["upload"], artifact, self._version.team)
         if blob.bytes > limits.artifact_bytes:
-            raise InvalidRequest(
-                f"the model's file has {blob.bytes:,} bytes; the most here is {self._settings.validation.artifact_bytes:,}"
-            )
-        limits = self._settings.validation
+            raise InvalidRequest(f"the model's file has {blob.bytes:,} bytes; the most here is {limits.artifact_bytes:,}")
         return Order(
             model=self._version.model,
             task=self._version.task,
