@@ -12,8 +12,10 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import TypeAlias
 
 import httpcore
@@ -24,6 +26,7 @@ from serving.config import MediaSettings
 from serving.media_addresses import Address, Hosts, literal, normal_host, standing
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[list[str]]]  # a name and a port to addresses
+Headers: TypeAlias = Mapping[str, str]
 SocketOptions: TypeAlias = Iterable[httpcore.SOCKET_OPTION] | None
 
 _AT_ONCE = 32  # fetches of one process; the rest wait, and their time does not run yet
@@ -31,6 +34,15 @@ _ADDRESSES = 8  # of one name that are tried
 _IDLE_SECONDS = 5.0  # how long a connection is kept for the next item
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = ((b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"candor"))
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What an address of another tool answered."""
+
+    status: int
+    body: bytes
+    location: str | None = None
 
 
 class MediaFetcher:
@@ -62,8 +74,8 @@ class MediaFetcher:
             ),
         )
 
-    async def fetch(self, url: str) -> bytes:
-        """Return the body behind a URL.
+    async def fetch(self, url: str, own: Headers = MappingProxyType({})) -> bytes:
+        """Return the body behind a URL. `own` headers, such as a token, go to that URL's very host alone, wherever it redirects to.
 
         Raises:
             MediaForbidden: the scheme, the host or one of its addresses is not allowed, at first or after a redirect.
@@ -73,23 +85,36 @@ class MediaFetcher:
         async with self._places:
             try:
                 async with asyncio.timeout(self._settings.timeout_seconds):
-                    return await self._follow(url)
+                    return await self._follow(url, own)
             except TimeoutError as error:
                 raise MediaUnreachable(f"the item's URL gave no whole answer in {self._settings.timeout_seconds:g} s") from error
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    async def post(self, url: str, body: bytes, headers: Headers) -> int:
         """Send a notice to an address that is checked as an item's is; return the answer's status. No redirect is followed.
 
         Raises:
             MediaForbidden: the scheme, the host or one of its addresses is not allowed.
             MediaUnreachable: no such host, no connection, or no answer in time.
         """
+        return (await self.call("POST", url, headers, body, most=0)).status
+
+    async def call(self, method: str, url: str, headers: Headers, body: bytes | None = None, *, most: int | None = None) -> Called:
+        """Call an address of another tool's API, checked as an item's is; no redirect is followed. `most` bytes of the answer are read.
+
+        Raises:
+            MediaForbidden: the scheme, the host or one of its addresses is not allowed.
+            MediaUnreachable: no such host, no connection, or no whole answer in time.
+            MediaTooLarge: the answer is larger than the limit of items.
+        """
         target = self._permitted(url)
-        named = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
         async with self._places:
             try:
-                async with asyncio.timeout(self._settings.timeout_seconds), self._send(b"POST", target, named, body) as response:
-                    return response.status
+                async with (
+                    asyncio.timeout(self._settings.timeout_seconds),
+                    self._send(method.encode("ascii"), target, _named(headers), body) as response,
+                ):
+                    read = b"" if most == 0 else await self._read(response, most)
+                    return Called(response.status, read, _header(response, b"location"))
             except TimeoutError as error:
                 raise MediaUnreachable(f"{target.host!r} gave no answer in {self._settings.timeout_seconds:g} s") from error
 
@@ -98,10 +123,11 @@ class MediaFetcher:
         await self._pool.aclose()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _follow(self, url: str) -> bytes:
-        target = self._permitted(url)
+    async def _follow(self, url: str, own: Headers) -> bytes:
+        target = first = self._permitted(url)
         for _ in range(self._settings.redirects + 1):
-            async with self._send(b"GET", target, _HEADERS) as response:
+            headers = (*_HEADERS, *(_named(own) if _origin(target) == _origin(first) else ()))
+            async with self._send(b"GET", target, headers) as response:
                 location = _header(response, b"location")
                 if response.status not in _REDIRECTS or location is None:
                     return await self._body(target, response)
@@ -148,14 +174,18 @@ class MediaFetcher:
         encoding = _header(response, b"content-encoding") or "identity"
         if encoding.lower() != "identity":
             raise MediaUnreachable(f"{url.host!r} answered with Content-Encoding {encoding[:40]!r}, which was not asked for")
+        return await self._read(response, None)
+
+    async def _read(self, response: httpcore.Response, most: int | None) -> bytes:
         stated = _header(response, b"content-length") or ""
-        too_large = MediaTooLarge(f"the item behind the URL is larger than {self._max_bytes} bytes")
-        if stated.isdecimal() and int(stated) > self._max_bytes:
+        limit = self._max_bytes if most is None else min(most, self._max_bytes)
+        too_large = MediaTooLarge(f"the item behind the URL is larger than {limit} bytes")
+        if stated.isdecimal() and int(stated) > limit:
             raise too_large
         body = bytearray()
         async for chunk in response.aiter_stream():
             body += chunk
-            if len(body) > self._max_bytes:
+            if len(body) > limit:
                 raise too_large
         return bytes(body)
 
@@ -214,6 +244,14 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
             if known == "forbidden" or (known == "private" and host not in self._private):
                 raise MediaForbidden(f"{host!r} leads to an address that is not public")
         return addresses[:_ADDRESSES]
+
+
+def _named(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 @cache

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
+from starlette.datastructures import Headers
 
-from candor.errors import Forbidden
-from serving.access import Access, Principal, Scope
+from candor.errors import Forbidden, Unauthenticated
+from serving import metrics
+from serving.access import WITHOUT_KEYS, Access, Principal, Scope
 from serving.api.services import Services
 from serving.limits import Rates
 from store.audit import Actor
@@ -40,6 +42,37 @@ def needs(*scopes: Scope) -> Callable[[Request], Awaitable[Principal]]:
         return principal
 
     return check
+
+
+async def caller(app: FastAPI, headers: Headers, credentials: Sequence[str]) -> Principal:
+    """Return who calls with these keys; where the server asks for none, the operator.
+
+    Raises:
+        Unauthenticated: it is not exactly one key, or not a valid one.
+        Forbidden: the server asks for none, and a page of another site sends this.
+    """
+    services: Services = app.state.services
+    if services.settings.server.auth == "none":
+        _not_from_elsewhere(headers)
+        return WITHOUT_KEYS
+    try:
+        return await access_of(app).principal(credentials)
+    except Unauthenticated:
+        metrics.refused("", "unauthenticated")
+        raise
+
+
+async def authenticated(request: Request, credentials: Sequence[str], *scopes: Scope) -> Principal:
+    """Tell who calls an address of a dialect that has a place of its own for keys, and that it may; see `caller` and `needs`."""
+    request.state.principal = await caller(request.app, request.headers, credentials)
+    return await needs(*scopes)(request)
+
+
+def _not_from_elsewhere(headers: Headers) -> None:
+    """Where nobody needs a key, a page of any site in a browser on this machine could send requests."""
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        raise Forbidden(f"a page of {origin[:200]!r} sends this, and this server asks for no keys: start it without --no-auth")
 
 
 def access_of(app: FastAPI) -> Access:

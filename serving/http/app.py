@@ -34,6 +34,7 @@ from serving.api.uploads import uploads_router
 from serving.http.authentication import Authentication, is_open
 from serving.http.middleware import RequestScope
 from serving.http.problems import MEDIA_TYPE, handle
+from serving.protocols.routers import protocol_routers
 
 Start = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -84,7 +85,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             teams_router(),
             system_router(),
         )
-        for router in routers:
+        for router in (*routers, *protocol_routers()):
             app.include_router(router)
         _describe(app)
     return app

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from candor.errors import BodyTooLarge, CandorError
 from candor.ids import new_id
 from serving import metrics
-from serving.http.problems import as_error, response
+from serving.http.problems import answer_of, as_error
+from serving.protocols.dialects import told_path
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _log = structlog.get_logger("access")
@@ -62,7 +63,7 @@ class _Exchange:
         except Exception as raised:
             if self._status:  # half an answer is out: the connection must break
                 raise
-            await response(as_error(raised))(self._scope, self.receive, self.send)
+            await answer_of(as_error(raised), self._scope["path"])(self._scope, self.receive, self.send)
         finally:
             self._record()
 
@@ -93,4 +94,4 @@ class _Exchange:
         metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         quiet = route in ("/livez", "/readyz", "/metrics")
         log = _log.debug if quiet else _log.info
-        log("request", method=method, path=self._scope["path"], status=self._status or 499, seconds=round(seconds, 4))
+        log("request", method=method, path=told_path(self._scope["path"]), status=self._status or 499, seconds=round(seconds, 4))

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from candor.errors import CandorError, Internal, InvalidRequest, NotFound, Unauthenticated
 from candor.ids import new_id
+from serving.protocols.dialects import dialect_of
 
 MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger(__name__)
@@ -76,9 +77,15 @@ def _only(group: BaseExceptionGroup[BaseException]) -> CandorError | None:
     return found
 
 
-async def handle(_request: Request, raised: Exception) -> Response:
+def answer_of(error: CandorError, path: str) -> Response:
+    """Return an error as whoever calls this address understands it."""
+    dialect = dialect_of(path)
+    return response(error) if dialect is None or dialect.problem is None else dialect.problem(error)
+
+
+async def handle(request: Request, raised: Exception) -> Response:
     """FastAPI's exception handler for everything."""
-    answer = response(as_error(raised))
+    answer = answer_of(as_error(raised), request.url.path)
     if isinstance(raised, HTTPException):
         answer.headers.update(raised.headers or {})  # Allow, of a 405
     return answer

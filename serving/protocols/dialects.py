@@ -1,0 +1,25 @@
+"""The protocols of other tools, told apart by their addresses before any route is known."""
+
+from __future__ import annotations
+
+from serving.protocols.dialect import Dialect
+
+# In alphabetical order.
+DIALECTS: tuple[Dialect, ...] = ()
+
+
+def dialect_of(path: str) -> Dialect | None:
+    """Return whose address this is; None: the native API's."""
+    for dialect in DIALECTS:
+        if any(path.startswith(prefix) if prefix.endswith("/") else path == prefix for prefix in dialect.prefixes):
+            return dialect
+    return None
+
+
+def told_path(path: str) -> str:
+    """Return an address as logs may show it."""
+    dialect = dialect_of(path)
+    if dialect is None or dialect.secret_at is None:
+        return path
+    parts = path.split("/")
+    return "/".join("…" if place == dialect.secret_at and part else part for place, part in enumerate(parts))
