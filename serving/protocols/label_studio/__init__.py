@@ -1,0 +1,1 @@
+"""Label Studio: drafts for it, and reviews from it."""
