@@ -12,8 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from candor.subtitles import to_srt
 from client.files import MediaFile
-from client.subtitles import to_srt
 from scripts.demo.drafting import Drafted
 from scripts.demo.pictures import annotate, contact_sheet, read_picture
 

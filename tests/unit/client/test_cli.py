@@ -197,7 +197,7 @@ def test_a_plugin_is_loaded_only_for_its_own_command(monkeypatch: pytest.MonkeyP
 
 def test_help_and_the_clients_commands_import_nothing_heavy() -> None:
     code = (
-        "import sys, client.cli, client.subtitles\n"
+        "import sys, client.cli, candor.subtitles\n"
         "light = [name for name in ('numpy', 'torch', 'ray', 'serving', 'models', 'PIL', 'pydantic') if name in sys.modules]\n"
         "sys.argv = ['candor', '--help']\n"
         "try: client.cli.main()\n"

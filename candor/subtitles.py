@@ -1,9 +1,10 @@
-"""Writes a transcript's segments as SubRip subtitles (.srt): short cues that follow one another."""
+"""Writes a transcript's segments as subtitles, SubRip (.srt) or WebVTT (.vtt): short cues that follow one another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 LINE = 42  # characters that are read at a glance
@@ -30,9 +31,17 @@ class _Word:
 def to_srt(segments: Sequence[Mapping[str, Any]]) -> str:
     """Return the segments of a transcription draft as the text of an .srt file; empty where there is no speech."""
     return "".join(
-        f"{number}\n{_clock(cue.start)} --> {_clock(cue.end)}\n{chr(10).join(cue.lines)}\n\n"
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{chr(10).join(cue.lines)}\n\n"
         for number, cue in enumerate(cues(segments), start=1)
     )
+
+
+def to_vtt(segments: Sequence[Mapping[str, Any]]) -> str:
+    """Return the segments of a transcription draft as the text of a .vtt file; its head alone where there is no speech."""
+    blocks = (
+        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{escape(chr(10).join(cue.lines), quote=False)}\n\n" for cue in cues(segments)
+    )
+    return "WEBVTT\n\n" + "".join(blocks)
 
 
 def cues(segments: Sequence[Mapping[str, Any]]) -> list[Cue]:
@@ -107,8 +116,8 @@ def _ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
 
 
-def _clock(ms: int) -> str:
+def _clock(ms: int, point: str) -> str:
     seconds, thousandths = divmod(ms, 1000)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
-    return f"{hour:02}:{minute:02}:{second:02},{thousandths:03}"
+    return f"{hour:02}:{minute:02}:{second:02}{point}{thousandths:03}"

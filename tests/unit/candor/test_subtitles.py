@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.subtitles import LINE, LINES, cues, to_srt
+from candor.subtitles import LINE, LINES, cues, to_srt, to_vtt
 
 _BLOCK = re.compile(r"(\d+)\n(\d\d+):(\d\d):(\d\d),(\d{3}) --> (\d\d+):(\d\d):(\d\d),(\d{3})\n((?:.+\n)+)\n")
 
@@ -85,3 +85,9 @@ def test_a_long_segment_is_cut_at_words_and_pauses() -> None:
 def test_a_language_without_spaces_gets_none() -> None:
     words = [{"text": text, "start": i, "end": i + 1} for i, text in enumerate(["今日", "は", "晴れ"])]
     assert cues([{"text": "今日は晴れ。", "start": 0, "end": 3, "words": words}])[0].lines == ("今日は晴れ。",)
+
+
+def test_web_subtitles_have_a_head_points_and_no_markup() -> None:
+    segment = {"text": "Tom & <b>Jerry</b>", "start": 0, "end": 2, "words": []}
+    assert to_vtt([segment]) == "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nTom &amp; &lt;b&gt;Jerry&lt;/b&gt;\n\n"
+    assert to_vtt([]) == "WEBVTT\n\n"
