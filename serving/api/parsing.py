@@ -150,20 +150,23 @@ class WholeFormParser(MultiPartParser):
         self.ended = True
 
 
-async def _parsed_form(request: Request, limits: LimitSettings) -> FormData:
-    _, options = parse_options_header(request.headers["content-type"])
+async def parsed_form(request: Request, most: int) -> FormData:
+    """Return a multipart form of `most` items and hardly more; whoever reads it closes it.
+
+    Raises:
+        TooManyItems, InvalidRequest: it has many more, or is not a whole form.
+    """
+    _, options = parse_options_header(request.headers.get("content-type", ""))
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise InvalidRequest("a multipart form is read as UTF-8: leave the charset out of its content type")
     if not options.get(b"boundary"):
         raise InvalidRequest("the multipart form is not valid: its content type names no boundary")
-    parser = WholeFormParser(request.headers, request.stream(), max_files=limits.items + 1, max_fields=16, max_part_size=1 << 16)
+    parser = WholeFormParser(request.headers, request.stream(), max_files=most + 1, max_fields=16, max_part_size=1 << 16)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise TooManyItems(
-                f"more than {limits.items} items; one request takes at most {limits.items}: send several requests"
-            ) from error
+            raise TooManyItems(f"more than {most} items; one request takes at most {most}: send several requests") from error
         raise InvalidRequest(f"the multipart form is not valid: {error.message}") from error
     if not parser.ended:
         await form.close()
@@ -172,7 +175,7 @@ async def _parsed_form(request: Request, limits: LimitSettings) -> FormData:
 
 
 async def _read_form(request: Request, task: Task | None, limits: LimitSettings) -> tuple[Envelope, list[Item]]:
-    form = await _parsed_form(request, limits)
+    form = await parsed_form(request, limits.items)
     try:
         envelope = _form_envelope(form)
         files = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]

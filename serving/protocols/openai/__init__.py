@@ -1,0 +1,1 @@
+"""OpenAI's audio API: transcriptions, and the list of models."""
