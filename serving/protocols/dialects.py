@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from serving.protocols.cvat import dialect as cvat
 from serving.protocols.dialect import Dialect
+from serving.protocols.openai import dialect as openai
 
 # In alphabetical order.
-DIALECTS: tuple[Dialect, ...] = ()
+DIALECTS: tuple[Dialect, ...] = (cvat.DIALECT, openai.DIALECT)
 
 
 def dialect_of(path: str) -> Dialect | None:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 
 from fastapi import APIRouter
 
+from serving.protocols.cvat.routes import cvat_router
+from serving.protocols.openai.routes import openai_router
+
 # In alphabetical order of the dialects. None of them is in the OpenAPI document: their protocols are others'.
-_ROUTERS: tuple[Callable[[], APIRouter], ...] = ()
+_ROUTERS: tuple[Callable[[], APIRouter], ...] = (cvat_router, openai_router)
 
 
 def protocol_routers() -> Iterator[APIRouter]:
