@@ -19,7 +19,8 @@ from store import audit, dialects
 from store.audit import Actor
 from store.store import Store
 from store.tables import calibration_events as events
-from store.tables import calibrations
+from store.tables import calibrations, versions
+from store.webhooks import announce
 
 EventKind: TypeAlias = Literal["promoted", "rolled_back", "alarm", "cleared"]
 
@@ -145,7 +146,12 @@ class Calibrations:
             of_calibration = _of_version(model_version).where(events.c.calibration == calibration)
             if doubted(_event(row) for row in await connection.execute(of_calibration)):
                 return None
-            return await _append(connection, model_version, calibration, "alarm", detail)
+            raised = await _append(connection, model_version, calibration, "alarm", detail)
+            # a model that nobody registered is the configuration's, which all teams share
+            owner = (await connection.execute(sa.select(versions.c.team).where(versions.c.version == model_version))).scalar()
+            data = {"model_version": model_version, "calibration": calibration, **detail}
+            await announce(connection, "calibration.alarm", f"{calibration}/{raised.id}", data, raised.at, team=owner)
+            return raised
 
         return await self._store.run(work)
 

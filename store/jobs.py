@@ -16,6 +16,7 @@ from store import dialects
 from store.moments import utc_now
 from store.store import Store
 from store.tables import jobs
+from store.webhooks import Event, announce
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -102,13 +103,13 @@ class Jobs:
         """End a running job well; False where it runs no more."""
         now = self._clock()
         values = {"state": "done", "progress": 1.0, "step": "done", "result": dict(result), "heartbeat_at": now, "ended_at": now}
-        return await self._change(job_id, values)
+        return await self._end(job_id, values, "job.done")
 
     async def fail(self, job_id: str, error: Mapping[str, Any], *, silent_for: timedelta | None = None) -> bool:
         """End a running job with a problem; False where it runs no more, or was heard of within `silent_for`."""
         now = self._clock()
         heard = () if silent_for is None else (jobs.c.heartbeat_at <= now - silent_for,)
-        return await self._change(job_id, {"state": "failed", "error": dict(error), "ended_at": now}, *heard)
+        return await self._end(job_id, {"state": "failed", "error": dict(error), "ended_at": now}, "job.failed", *heard)
 
     async def cancel(self, job_id: str) -> Job:
         """Cancel a job that has not ended, and return it as it is then.
@@ -121,6 +122,25 @@ class Jobs:
         await self._store.execute(sa.update(jobs).where(jobs.c.id == job_id, waits_or_runs).values(values))
         return await self.get(job_id)
 
-    async def _change(self, job_id: str, values: Mapping[str, Any], *further: sa.ColumnElement[bool]) -> bool:
-        changed = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running", *further).values(dict(values))
-        return bool(await self._store.execute(changed))
+    async def _change(self, job_id: str, values: Mapping[str, Any]) -> bool:
+        return bool(await self._store.execute(_of_running(job_id, values)))
+
+    async def _end(self, job_id: str, values: Mapping[str, Any], event: Event, *further: sa.ColumnElement[bool]) -> bool:
+        async def work(connection: AsyncConnection) -> bool:
+            ended = (await connection.execute(_of_running(job_id, values).where(*further))).rowcount
+            if ended:
+                job = Job(**(await connection.execute(sa.select(jobs).where(jobs.c.id == job_id))).one()._mapping)
+                await announce(connection, event, job_id, {"job": _told(job)}, values["ended_at"], team=job.team)
+            return bool(ended)
+
+        return await self._store.run(work)
+
+
+def _of_running(job_id: str, values: Mapping[str, Any]) -> sa.Update:
+    return sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(dict(values))
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """Return what webhooks are told of a job that ended; its result may be large, and is asked for."""
+    told = {name: getattr(job, name) for name in ("id", "kind", "state", "error", "created_at", "started_at", "ended_at")}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}

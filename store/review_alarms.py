@@ -17,6 +17,7 @@ from store.dialects import insert_ignoring, take_turns
 from store.moments import utc_now
 from store.store import Store
 from store.tables import notices, review_alarms
+from store.webhooks import announce
 
 LEASE = timedelta(minutes=2)  # a notice whose sender died is taken up by another after that
 
@@ -182,6 +183,8 @@ def as_json(alarm: ReviewAlarm) -> dict[str, Any]:
 
 
 async def _put_down(connection: AsyncConnection, alarm: ReviewAlarm, event: str, receivers: Sequence[Receiver], now: datetime) -> None:
+    data = {"project": alarm.project, "alarm": as_json(alarm)}
+    await announce(connection, f"alarm.{event}", alarm.id, data, now, team=alarm.team, project=alarm.project)
     for one in receivers:
         body = {"event": f"review_alarm.{event}", "alarm": as_json(alarm)}
         values: dict[str, Any] = {

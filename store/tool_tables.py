@@ -64,18 +64,19 @@ label_studio_events = sa.Table(
     sa.Index("ix_label_studio_events_due", "ended_at", "next_at"),
 )
 
-# Annotations of Label Studio as Candor saw them last: its deletions carry ids alone, and its times add up.
+# Annotations of Label Studio as Candor saw them last: its deletions carry ids alone, and its times add up over all who edit.
 label_studio_annotations = sa.Table(
     "label_studio_annotations",
     metadata,
     sa.Column("connection", sa.String, primary_key=True),
     sa.Column("annotation", sa.String, primary_key=True),
     sa.Column("task", sa.String, nullable=False),
-    sa.Column("updated_at", sa.String, nullable=False),  # as Label Studio writes it
-    sa.Column("lead_time", sa.Double, nullable=False),  # seconds, of all edits together
-    sa.Column("seconds", sa.JSON, nullable=False),  # by person
+    sa.Column("updated_at", sa.String, nullable=False),  # of the newest edit that was dealt with; empty: of none yet
+    sa.Column("edits", sa.JSON, nullable=False),  # by moment: who, the seconds of all edits until then, and a hash of what was left
+    sa.Column("gold", sa.Boolean, nullable=False),  # it made its item gold
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Index("ix_label_studio_annotations_task", "connection", "task"),
 )
 
 # Addresses that a team wants told of what happens.
@@ -88,6 +89,8 @@ webhooks = sa.Table(
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("events", sa.JSON, nullable=False),
     sa.Column("secret", sa.String, nullable=False),  # what bodies are signed with
+    sa.Column("earlier_secret", sa.String),  # that they are signed with too, for a day after it was replaced
+    sa.Column("rotated_at", UtcDateTime),
     sa.Column("created_by", sa.String, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
@@ -111,6 +114,6 @@ deliveries = sa.Table(
     sa.Column("next_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),  # taken, or given up
     sa.UniqueConstraint("webhook", "event", "about", name="uq_deliveries_once"),
-    sa.Index("ix_deliveries_due", "ended_at", "next_at"),
+    sa.Index("ix_deliveries_due", "webhook", "ended_at", "next_at"),  # by webhook: a long queue of one costs the others nothing
     sa.Index("ix_deliveries_webhook", "webhook", "id"),
 )

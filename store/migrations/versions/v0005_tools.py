@@ -87,11 +87,12 @@ def _label_studio() -> None:
         sa.Column("annotation", sa.String, primary_key=True),
         sa.Column("task", sa.String, nullable=False),
         sa.Column("updated_at", sa.String, nullable=False),
-        sa.Column("lead_time", sa.Double, nullable=False),
-        sa.Column("seconds", sa.JSON, nullable=False),
+        sa.Column("edits", sa.JSON, nullable=False),
+        sa.Column("gold", sa.Boolean, nullable=False),
         sa.Column("deleted", sa.Boolean, nullable=False),
         _moment("changed_at"),
     )
+    op.create_index("ix_label_studio_annotations_task", "label_studio_annotations", ["connection", "task"])
 
 
 def _webhooks() -> None:
@@ -103,6 +104,8 @@ def _webhooks() -> None:
         sa.Column("url", sa.Text, nullable=False),
         sa.Column("events", sa.JSON, nullable=False),
         sa.Column("secret", sa.String, nullable=False),
+        sa.Column("earlier_secret", sa.String),
+        _moment("rotated_at", nullable=True),
         sa.Column("created_by", sa.String, nullable=False),
         _moment("created_at"),
         _moment("ended_at", nullable=True),
@@ -122,5 +125,5 @@ def _webhooks() -> None:
         _moment("ended_at", nullable=True),
         sa.UniqueConstraint("webhook", "event", "about", name="uq_deliveries_once"),
     )
-    op.create_index("ix_deliveries_due", "deliveries", ["ended_at", "next_at"])
+    op.create_index("ix_deliveries_due", "deliveries", ["webhook", "ended_at", "next_at"])
     op.create_index("ix_deliveries_webhook", "deliveries", ["webhook", "id"])

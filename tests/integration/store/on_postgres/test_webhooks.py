@@ -1,0 +1,1 @@
+from tests.unit.store.test_webhooks import *  # noqa: F403
