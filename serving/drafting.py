@@ -40,6 +40,7 @@ from serving.requests import DraftRequest, DraftResult, Item, ItemResult, ModelS
 from serving.resolving import Choice, RegisteredModel, Resolver
 from serving.room import Room
 from serving.versions import State
+from serving.webhooks.announcing import Announcer
 from store import Blobs, Store
 
 _log = structlog.get_logger(__name__)
@@ -88,6 +89,7 @@ class LocalDrafter:
         self._arms = knowledge.arms
         self._admission = Admission(self._limits.queued_items, self._limits.queued_bytes, settings.teams.queue_share)
         self._room = Room(self._limits.queued_bytes)
+        self._announcer = Announcer(sources.store)
         self._cold = 0  # items of requests that came for a version which was not loaded
         self._warming = False
         self._not_installed = ""  # why the default model could not be
@@ -141,6 +143,7 @@ class LocalDrafter:
     async def close(self) -> None:
         """Finish what is running, then unload."""
         await self._engine.close()
+        await self._announcer.close()
 
     def _resolve(self, reference: str, team: str) -> Choice:
         try:
@@ -230,7 +233,9 @@ class LocalDrafter:
             raise failed.exceptions[0] from None
         for group, task in running:
             answers |= dict(zip(group, task.result(), strict=True))
+        made = {answer.result.draft.id for answer in answers.values() if answer.new and answer.result.draft}
         in_order = await self._stored([answers[i] for i in range(len(items))], passage)
+        self._announcer.drafts_ready(draft for answer in in_order if (draft := answer.result.draft) and draft.id in made)
         for answer in in_order:
             metrics.item(self.task, answer.result.draft, answer.result.error)
         return DraftResult(passage.manifest.version, tuple(answer.result for answer in in_order))

@@ -43,6 +43,7 @@ class Called:
     status: int
     body: bytes
     location: str | None = None
+    retry_after: str | None = None
 
 
 class MediaFetcher:
@@ -114,7 +115,7 @@ class MediaFetcher:
                     self._send(method.encode("ascii"), target, _named(headers), body) as response,
                 ):
                     read = b"" if most == 0 else await self._read(response, most)
-                    return Called(response.status, read, _header(response, b"location"))
+                    return Called(response.status, read, _header(response, b"location"), _header(response, b"retry-after"))
             except TimeoutError as error:
                 raise MediaUnreachable(f"{target.host!r} gave no answer in {self._settings.timeout_seconds:g} s") from error
 

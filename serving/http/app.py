@@ -17,6 +17,7 @@ from candor.predictions import TASKS, Task
 from serving.api.arms import arms_router
 from serving.api.calibration_jobs import jobs_router
 from serving.api.calibrations import calibrations_router
+from serving.api.connections import connections_router
 from serving.api.drafts import drafts_router, stored_router
 from serving.api.exports import exports_router
 from serving.api.gold import gold_router
@@ -31,6 +32,7 @@ from serving.api.services import Services
 from serving.api.system import system_router
 from serving.api.teams import teams_router
 from serving.api.uploads import uploads_router
+from serving.api.webhooks import webhooks_router
 from serving.http.authentication import Authentication, is_open
 from serving.http.middleware import RequestScope
 from serving.http.problems import MEDIA_TYPE, handle
@@ -73,6 +75,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             uploads_router(),
             projects_router(),
             arms_router(),
+            connections_router(),
             gold_router(),
             exports_router(),
             reviews_router(),
@@ -83,6 +86,7 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
             jobs_router(),
             keys_router(),
             teams_router(),
+            webhooks_router(),
             system_router(),
         )
         for router in (*routers, *protocol_routers()):

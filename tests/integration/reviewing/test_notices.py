@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from serving.config import MediaSettings
+from serving.outgoing import wait
 from serving.projects.body import ProjectBody
 from serving.reviewing.alarms import look
-from serving.reviewing.notices import Notifier, as_json, signature, signing_key, wait
+from serving.reviewing.notices import Notifier, as_json, signature, signing_key
 from store import Store, open_store
 from store.projects import Projects
 from store.review_alarms import ReviewAlarms

@@ -1,0 +1,1 @@
+"""Webhooks: what is put down to be told, and who sends it."""
