@@ -1,50 +1,34 @@
-"""Drafts many files: batches, a bounded number of requests at once, answers in the files' order."""
+"""Sends many things: in batches, a bounded number of requests at once, with the answers in the order of what was sent."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import queue
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from client.answers import Draft, Problem
+from client.calls import Flow, pause, work
 from client.errors import Refused
-from client.files import MediaFile, batches
+from client.files import Batch, MediaFile, S, Sendable, batches
 from client.retries import Retries
 
-_BATCH_BYTES = 64 * 2**20  # of one request, far under what a server takes, so that a retry costs little
+BATCH_BYTES = 64 * 2**20  # of one request, far under what a server takes, so that a retry costs little
+AHEAD = 4  # times as many batches as run at once are held: those that run, that wait, and whose answers wait for a slower one before them
 _ITEM_ROUNDS = 3  # times that an item which failed alone, for a passing reason, is sent
 
 T = TypeVar("T")
 R = TypeVar("R")
-Send: TypeAlias = Callable[[Sequence[MediaFile]], list[dict[str, Any]]]
+Send: TypeAlias = Callable[[Sequence[S]], Flow[list[Draft]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a bulk goes: `batch` files a request, `jobs` requests at once."""
-
-    batch: int = 16
-    jobs: int = 4
-    retries: Retries = field(default_factory=Retries)
-    wait: Callable[[float], object] = time.sleep
-
-
-def draft_in_batches(send: Send, files: Sequence[MediaFile], pace: Pace) -> Iterator[dict[str, Any]]:
-    """Yield one entry per file, in order. `send` drafts the files of one request.
-
-    Raises:
-        ClientError: a request as a whole failed; what came before has been yielded.
-    """
-    for answers in in_order(lambda batch: _draft_batch(send, batch, pace), batches(files, pace.batch, _BATCH_BYTES), pace.jobs):
-        yield from answers
-
-
-def in_order(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R]:
-    """Run `work` on the tasks, `jobs` at a time, and yield the results in the tasks' order.
+def in_order(do: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[R]:
+    """Do something with each task, `jobs` at a time, and yield the results in the tasks' order.
 
     When the caller stops early, what has not begun never will; what runs is left behind in daemon threads, so that Ctrl-C need not
     wait for an answer.
@@ -57,7 +41,7 @@ def in_order(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[
         while (taken := waiting.get()) is not None and not stopped.is_set():
             task, future = taken
             try:
-                future.set_result(work(task))
+                future.set_result(do(task))
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the result
                 future.set_exception(error)
 
@@ -65,7 +49,7 @@ def in_order(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[
         threading.Thread(target=run, daemon=True).start()
     try:
         for task in tasks:
-            if len(running) >= 4 * jobs:  # results that wait for a slow one before them take memory
+            while running and (running[0].done() or len(running) >= AHEAD * jobs):
                 yield running.popleft().result()
             running.append(Future())
             waiting.put((task, running[-1]))
@@ -77,49 +61,100 @@ def in_order(work: Callable[[T], R], tasks: Iterable[T], jobs: int) -> Iterator[
             waiting.put(None)
 
 
-def _draft_batch(send: Send, files: Sequence[MediaFile], pace: Pace) -> list[dict[str, Any]]:
+async def in_order_async(do: Callable[[T], Coroutine[Any, Any, R]], tasks: AsyncIterable[T], jobs: int) -> AsyncGenerator[R, None]:
+    """Do something with each task, `jobs` at a time, and yield the results in the tasks' order.
+
+    When the caller stops early or is cancelled, what runs is cancelled, and has ended before this ends.
+    """
+    gate = asyncio.Semaphore(jobs)
+    running: deque[asyncio.Task[R]] = deque()
+
+    async def run(task: T) -> R:
+        async with gate:
+            return await do(task)
+
+    try:
+        async for task in tasks:
+            while running and (running[0].done() or len(running) >= AHEAD * jobs):
+                yield await _first(running)
+            running.append(asyncio.create_task(run(task)))
+        while running:
+            yield await _first(running)
+    finally:
+        for left in running:
+            left.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def batches_async(entries: Iterable[T] | AsyncIterable[T], items: int, most_bytes: float = math.inf) -> AsyncGenerator[list[T], None]:
+    """Cut the entries, in order, into batches, as `batches` does."""
+    batch = Batch[T](items, most_bytes)
+    if isinstance(entries, AsyncIterable):
+        async for entry in entries:
+            if (full := batch.add(entry)) is not None:
+                yield full
+    else:
+        for full in batches(entries, items, most_bytes):
+            yield full
+    if batch.held:
+        yield batch.held
+
+
+async def _first(running: deque[asyncio.Task[R]]) -> R:
+    """Return the first result; only then it is no longer one that runs, or nobody would cancel it."""
+    result = await running[0]
+    running.popleft()
+    return result
+
+
+def draft_batch(send: Send[S], entries: Sequence[S], retries: Retries) -> Flow[list[Draft]]:
     """Draft one batch; items that failed alone for a passing reason are sent again."""
-    answers: dict[int, dict[str, Any]] = {}
-    waiting = []
-    for index, file in enumerate(files):
-        if (error := _unreadable(file)) is not None:
-            answers[index] = error
-        else:
-            waiting.append(index)
+    answers = yield from work(partial(_unreadable, entries))
+    waiting = [index for index in range(len(entries)) if index not in answers]
     for failures in range(1, _ITEM_ROUNDS + 1):
         if waiting:
-            answers.update(zip(waiting, _send_or_split(send, [files[index] for index in waiting]), strict=True))
-        waiting = [index for index in waiting if answers[index].get("error", {}).get("retryable")]
+            got = yield from _send_or_split(send, [entries[index] for index in waiting])
+            answers.update(zip(waiting, got, strict=True))
+        waiting = [index for index in waiting if "error" in answers[index] and answers[index]["error"]["retryable"]]
         if not waiting or failures == _ITEM_ROUNDS:
             break
-        pace.wait(pace.retries.pause(failures))
-    return [answers[index] for index in range(len(files))]
+        yield from pause(retries.pause(failures))
+    return [answers[index] for index in range(len(entries))]
 
 
-def _send_or_split(send: Send, files: Sequence[MediaFile]) -> list[dict[str, Any]]:
-    """Send one request; where it is too much for the server, its halves, down to the one file that is too much alone."""
+def _send_or_split(send: Send[S], entries: Sequence[S]) -> Flow[list[Draft]]:
+    """Send one request; where it is too much for the server, its halves, down to the one entry that is too much alone."""
     try:
-        return send(files)
+        return (yield from send(entries))
     except Refused as refused:
         if refused.status not in (413, 504):
             raise
-        if len(files) == 1:
-            return [{"item": files[0].item, "error": refused.problem}]
-    half = len(files) // 2
-    return [*_send_or_split(send, files[:half]), *_send_or_split(send, files[half:])]
+        if len(entries) == 1:
+            return [{"item": entries[0].item, "error": refused.as_problem()}]
+    half = len(entries) // 2
+    first = yield from _send_or_split(send, entries[:half])
+    return [*first, *(yield from _send_or_split(send, entries[half:]))]
 
 
-def _unreadable(file: MediaFile) -> dict[str, Any] | None:
-    try:
-        with file.path.open("rb"):
-            return None
-    except OSError as error:
-        problem = {
-            "type": "about:blank",
-            "title": "The file can't be read",
-            "status": 0,
-            "code": "unreadable_file",
-            "detail": f"{file.path}: {error.strerror or error}",
-            "retryable": False,
-        }
-        return {"item": file.item, "error": problem}
+def _unreadable(entries: Sequence[Sendable]) -> dict[int, Draft]:
+    """Return the answers of the files that can't be read, by their places."""
+    answers: dict[int, Draft] = {}
+    for index, entry in enumerate(entries):
+        if isinstance(entry, MediaFile):
+            try:
+                with entry.path.open("rb"):
+                    pass
+            except OSError as error:
+                answers[index] = {"item": entry.item, "error": _problem(entry, error)}
+    return answers
+
+
+def _problem(file: MediaFile, error: OSError) -> Problem:
+    return {
+        "type": "about:blank",
+        "title": "The file can't be read",
+        "status": 0,
+        "code": "unreadable_file",
+        "detail": f"{file.path}: {error.strerror or error}",
+        "retryable": False,
+    }

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeVar
 
 import httpx
 
-from client.errors import BadKey, Refused, Unreachable
-from client.responses import refusal
+from client.calls import Body, Call, Flow, Pause, Step, no_body
+from client.link import DEFAULT_URL, Link, Tries
+from client.pages import Pages
 from client.retries import Retries
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+__all__ = ["DEFAULT_URL", "Body", "Connection"]
 
-Body: TypeAlias = Callable[[], AbstractContextManager[Mapping[str, Any]]]
-"""Makes the body of one try afresh, as arguments of `httpx.Client.request`: a file that was sent half is read from its start again."""
+T = TypeVar("T")
 
 
 class Connection:
@@ -40,16 +40,8 @@ class Connection:
         self.url = url.rstrip("/")
         self.retries = retries or Retries()
         self.wait = wait
-        self._answered = False
-        headers = _authorization(key)
-        try:
-            local = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
-            # a proxy of the environment is for other machines
-            self._http = httpx.Client(
-                base_url=self.url, headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), transport=transport, trust_env=not local
-            )
-        except httpx.InvalidURL as error:
-            raise Unreachable(f"{url!r} is not an address: give one like {DEFAULT_URL}") from error
+        self._link = Link(self.url, self.retries)
+        self._http = httpx.Client(**self._link.settings(key, timeout), transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -57,62 +49,72 @@ class Connection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def send(
-        self, method: str, path: str, body: Body = lambda: nullcontext({}), headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
+    def send(self, method: str, path: str, body: Body = no_body, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Send one request and return its answer. One that fails for a passing reason is sent again, with a body made afresh.
 
         Raises:
             ClientError: it was refused, or nothing of Candor answers.
         """
-        keyed = headers is not None and "Idempotency-Key" in headers
-        failures = 0
+        return self._answer(Call(method, path, lambda response: response, body, headers))
+
+    def run(self, flow: Flow[T]) -> T:
+        """Take the steps of a flow, and return what it ends with.
+
+        Raises:
+            ClientError: a request was refused, or nothing of Candor answers.
+        """
+        go: Callable[[], Step] = partial(next, flow)
+        try:
+            while True:
+                try:
+                    step = go()
+                except StopIteration as ended:
+                    result: T = ended.value
+                    return result
+                try:
+                    go = partial(flow.send, self._take(step))
+                except Exception as error:  # noqa: BLE001 - the flow may know what to do about it, else it raises it
+                    go = partial(flow.throw, error)
+        finally:
+            flow.close()
+
+    def each(self, pages: Pages[T]) -> Iterator[T]:
+        """Yield the entries of a list; its pages are asked for as they are needed.
+
+        Raises:
+            ClientError: a request was refused, or nothing of Candor answers.
+        """
+        after: str | None = None
         while True:
-            asked = None
+            call = pages.page(after)
+            page = call.read(self._answer(call))
+            yield from page.entries
+            after = page.next
+            if after is None:
+                return
+
+    def _take(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return step.read(self._answer(step))
+        return self.wait(step.seconds) if isinstance(step, Pause) else step.do()
+
+    def _answer(self, call: Call[Any]) -> httpx.Response:
+        tries = Tries(self._link, call)
+        while True:
             try:
-                with body() as arguments:
-                    response = self._http.request(method, path, headers=headers, **arguments)
+                with call.body() as arguments:
+                    response = self._http.request(call.method, call.path, headers=call.headers, **arguments)
             except httpx.TransportError as error:
-                failures += 1
-                if failures >= self.retries.attempts or not self._may_pass(error):
-                    raise self._unreachable(error) from error
+                seconds: float | None = tries.broke(error)
             else:
-                self._answered = True
-                refused = refusal(response)
-                if refused is None:
-                    return response
-                failures += 1
-                if failures >= self.retries.attempts or not (refused.retryable or (keyed and _taken(refused, failures))):
-                    raise refused
-                asked = refused.retry_after
-            self.wait(self.retries.pause(failures, asked))
-
-    def _may_pass(self, error: httpx.TransportError) -> bool:
-        """Say whether a broken connection is worth another try: not where nothing ever listened, or the address itself is wrong."""
-        if isinstance(error, httpx.UnsupportedProtocol):
-            return False
-        return self._answered or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-
-    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
-        if isinstance(error, httpx.UnsupportedProtocol):
-            return Unreachable(f"{self.url!r} is not an address: give one like {DEFAULT_URL}")
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return Unreachable(f"no server answers at {self.url}: start one with `make serve`, or name another with --url")
-        return Unreachable(f"the connection to {self.url} broke ({error or type(error).__name__}): is the server still running?")
-
-
-def _taken(refused: Refused, failures: int) -> bool:
-    # a key that is taken, on a later try: by the earlier try of this very request, which still runs
-    return refused.code == "conflict" and failures > 1
-
-
-def _authorization(key: str | None) -> dict[str, str]:
-    if not key:
-        return {}
-    if not key.isascii() or not key.isprintable() or " " in key:  # or httpx would complain of a header, and show it
-        raise BadKey("the API key has characters that no key has: copy it again, it begins with cdr_")
-    return {"Authorization": f"Bearer {key}"}
+                seconds = tries.answered(response)
+            if seconds is None:
+                return response
+            self.wait(seconds)

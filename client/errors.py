@@ -14,7 +14,10 @@ ClientError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from client.answers import Problem
 
 
 class ClientError(Exception):
@@ -61,3 +64,8 @@ class Refused(ClientError):
         self.retry_after = retry_after  # seconds
         self.request_id = request_id
         super().__init__(f"{self.detail} ({self.code})")
+
+    def as_problem(self) -> Problem:
+        """Return the problem with the fields that each has, also where a proxy in between refused and told little."""
+        fields = {"type": "about:blank", "title": self.detail, "detail": self.detail, **self.problem}
+        return cast("Problem", {**fields, "status": self.status, "code": self.code, "retryable": self.retryable})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 Task: TypeAlias = Literal["detection", "transcription", "classification"]
 MediaKind: TypeAlias = Literal["image", "audio"]
@@ -18,6 +19,22 @@ _IMAGES = frozenset([".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", "
 _AUDIO = frozenset(
     [".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff", ".au", ".caf", ".amr", ".mka"]
 )
+
+
+class Sendable(Protocol):
+    """What can be sent to be drafted: a file, or an item that is none."""
+
+    @property
+    def item(self) -> str:
+        """Its name in the request and in the answer."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to a request."""
+
+
+S = TypeVar("S", bound=Sendable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +113,28 @@ def _walk(folder: Path, found: Found) -> Iterator[Path]:
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
-def batches(files: Sequence[MediaFile], items: int, most_bytes: int) -> Iterator[list[MediaFile]]:
-    """Cut the files, in order, into batches of at most `items` files and `most_bytes`; a larger file is a batch of its own."""
-    batch, held = list[MediaFile](), 0
-    for file in files:
-        if batch and (len(batch) >= items or held + file.size > most_bytes):
-            yield batch
-            batch, held = [], 0
-        batch.append(file)
-        held += file.size
-    if batch:
-        yield batch
+def batches(entries: Iterable[T], items: int, most_bytes: float = math.inf) -> Iterator[list[T]]:
+    """Cut the entries, in order, into batches of at most `items` and `most_bytes`; a larger file is a batch of its own."""
+    batch = Batch[T](items, most_bytes)
+    for entry in entries:
+        if (full := batch.add(entry)) is not None:
+            yield full
+    if batch.held:
+        yield batch.held
+
+
+class Batch(Generic[T]):
+    """Gathers entries, of which some have a size, until they are enough for a request."""
+
+    def __init__(self, items: int, most_bytes: float) -> None:
+        self.held: list[T] = []
+        self._items, self._most_bytes, self._bytes = items, most_bytes, 0
+
+    def add(self, entry: T) -> list[T] | None:
+        """Take an entry, and return those before it where it does not fit with them."""
+        size, full = int(getattr(entry, "size", 0)), None
+        if self.held and (len(self.held) >= self._items or self._bytes + size > self._most_bytes):
+            full, self.held, self._bytes = self.held, [], 0
+        self.held.append(entry)
+        self._bytes += size
+        return full

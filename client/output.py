@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,7 @@ class Format(StrEnum):
 class Output(Protocol):
     """Takes drafts one after another."""
 
-    def write(self, entry: dict[str, Any]) -> None:
+    def write(self, entry: Mapping[str, Any]) -> None:
         """Take one."""
 
 
@@ -32,7 +32,7 @@ class _Lines:
         self._file = file
         self._replace = replace
 
-    def write(self, entry: dict[str, Any]) -> None:
+    def write(self, entry: Mapping[str, Any]) -> None:
         if self._replace:
             self._file.truncate(0)
             self._replace = False
@@ -42,9 +42,9 @@ class _Lines:
 
 class _Kept:
     def __init__(self) -> None:
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[Mapping[str, Any]] = []
 
-    def write(self, entry: dict[str, Any]) -> None:
+    def write(self, entry: Mapping[str, Any]) -> None:
         self.entries.append(entry)
 
 

@@ -45,14 +45,26 @@ def list_of(response: httpx.Response, key: str, length: int | None = None) -> li
     return value
 
 
+def whole(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object that an answer is.
+
+    Raises:
+        UnexpectedAnswer: it is something else.
+    """
+    value = _json(response)
+    if not isinstance(value, dict):
+        raise _stranger(response)
+    return value
+
+
 def object_of(response: httpx.Response, key: str) -> dict[str, Any]:
     """Return the JSON object of an answer that must have `key`.
 
     Raises:
         UnexpectedAnswer: it is something else.
     """
-    value = _json(response)
-    if not isinstance(value, dict) or key not in value:
+    value = whole(response)
+    if key not in value:
         raise _stranger(response)
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,9 +48,9 @@ def calibrate(
             job = candor.fit(model, archive, name=data.resolve().name, caveat=caveat, split=split, progress=bars)
             ended = candor.wait_job(job, bars.phase("calibrating"))
         if ended["state"] != "done":
-            error = ended.get("error") or {}
-            raise _failed(console, error.get("detail") or f"the job {job} was {ended['state']}", ended, json)
-        found = dict(ended["result"])
+            error = ended["error"]
+            raise _failed(console, error["detail"] if error else f"the job {job} was {ended['state']}", ended, json)
+        found = dict(ended["result"] or {})
         if promote:
             candor.promote(str(found["calibration"]))
             candor.wait(_IN_FORCE)
@@ -57,7 +58,7 @@ def calibrate(
         _show(console, model, found, json)
 
 
-def _failed(console: Console, why: str, job: dict[str, Any], json: bool) -> typer.Exit:
+def _failed(console: Console, why: str, job: Mapping[str, Any], json: bool) -> typer.Exit:
     if json:
         print_json(job)
     console.print(f"error: no calibration: {why}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,10 +40,10 @@ class _Tally:
     """What came of the items."""
 
     drafted: int = 0
-    failures: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    failures: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: Mapping[str, Any]) -> None:
         error = entry.get("error")
         if error is None:
             self.drafted += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -101,7 +101,7 @@ def delete(reference: Reference, url: Url = DEFAULT_URL, key: Key = None) -> Non
         console.print(f"{reference} is deleted", highlight=False, soft_wrap=True)
 
 
-def models_table(found: Sequence[dict[str, Any]]) -> Table:
+def models_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of models, sorted by task and name. Aliases have a column where there are others than production."""
     pointing = any(model.get("splits") or set(model["aliases"]) - {"production"} for model in found)
     table = Table("name", "version", *(["aliases"] if pointing else []), "task", "family", "confidence", "state")
@@ -120,7 +120,7 @@ def models_table(found: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _aliases(model: dict[str, Any]) -> str:
+def _aliases(model: Mapping[str, Any]) -> str:
     shares = {split["alias"]: f" ({split['share']:.0%} {short_version(split['canary'])})" for split in model.get("splits") or ()}
     return ", ".join(f"{alias}{shares.get(alias, '')}" for alias in model["aliases"])
 

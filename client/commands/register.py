@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,7 +110,7 @@ def register(  # noqa: PLR0913, PLR0917 - one argument per option
         finish(console, found, json)
 
 
-def finish(console: Console, found: dict[str, Any], json: bool) -> None:
+def finish(console: Console, found: Mapping[str, Any], json: bool) -> None:
     """Show a validated version, and what to do next; leave with code 2 where it is not ready."""
     ready = found["state"] == "ready"
     if json:
@@ -122,7 +123,7 @@ def finish(console: Console, found: dict[str, Any], json: bool) -> None:
         raise typer.Exit(FAILED_REQUEST)
 
 
-def _left(console: Console, found: dict[str, Any], json: bool, alias: str | None) -> None:
+def _left(console: Console, found: Mapping[str, Any], json: bool, alias: str | None) -> None:
     if json:
         print_json(found)
     else:
@@ -133,5 +134,5 @@ def _left(console: Console, found: dict[str, Any], json: bool, alias: str | None
         console.print(f"--alias waits for a version that is ready: then {then}", style="yellow", highlight=False, soft_wrap=True)
 
 
-def _digest(found: dict[str, Any]) -> str:
+def _digest(found: Mapping[str, Any]) -> str:
     return str(found["version"]).rpartition("@")[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from client.api import Client, DraftOptions, Item
-from client.bulk import Pace, draft_in_batches
 from client.errors import Refused
 from client.files import MEDIA_OF, MediaFile, Task
 
@@ -52,7 +51,7 @@ def draft_all(candor: Client, files: Sequence[MediaFile], console: Console) -> l
     return found
 
 
-def _draft_task(candor: Client, task: Task, files: Sequence[MediaFile]) -> Iterator[dict[str, Any]]:
+def _draft_task(candor: Client, task: Task, files: Sequence[MediaFile]) -> Iterator[Mapping[str, Any]]:
     """Yield one entry per file. A request that is refused as a whole, because a model is missing say, fails each of its files."""
     options = DraftOptions(task, fresh=True)  # the demo shows the models at work, also the second time
     answered = 0
@@ -65,11 +64,9 @@ def _draft_task(candor: Client, task: Task, files: Sequence[MediaFile]) -> Itera
             yield {"item": file.item, "task": task, "error": refused.problem}
 
 
-def _sent(candor: Client, options: DraftOptions, files: Sequence[MediaFile]) -> Iterator[dict[str, Any]]:
+def _sent(candor: Client, options: DraftOptions, files: Sequence[MediaFile]) -> Iterator[Mapping[str, Any]]:
     if options.task != "classification":
         return candor.draft_found(files, options)  # files, in multipart forms
 
-    def as_json(some: Sequence[MediaFile]) -> list[dict[str, Any]]:
-        return candor.draft([Item(file.item, file.kind, data=file.path.read_bytes()) for file in some], options)
-
-    return draft_in_batches(as_json, files, Pace())
+    # bytes, in JSON
+    return candor.draft_items((Item(file.item, file.kind, data=file.path.read_bytes()) for file in files), options)

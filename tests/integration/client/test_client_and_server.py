@@ -20,6 +20,7 @@ import uvicorn
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from client.answers import Version
 from client.api import Client, DraftOptions, Item
 from client.errors import Refused, Unreachable
 from client.retries import Retries
@@ -108,7 +109,7 @@ async def test_from_a_file_to_drafts_and_back_by_the_client(served: tuple[Server
     item = Item("a", "image", data=picture(tmp_path / "a.png").read_bytes())
     with Client(url) as candor:
 
-        def register(number: int) -> dict[str, Any]:
+        def register(number: int) -> Version:
             return candor.wait_version(candor.register("mine", classifier(tmp_path / f"{number}.onnx", number), MANIFEST))
 
         async def drafted_by(model: str) -> str:
@@ -120,7 +121,7 @@ async def test_from_a_file_to_drafts_and_back_by_the_client(served: tuple[Server
         assert (two["state"], two["aliases"]) == ("ready", []), two["report"]
         assert (await away(register, 1))["id"] == one["id"]  # the same content is the version that there is
         assert await drafted_by("mine") == one["version"]
-        digest = two["version"].partition("@")[2]
+        digest = str(two["version"]).partition("@")[2]
         await away(candor.set_alias, "mine", "beta", digest)
         assert await drafted_by("mine@beta") == two["version"]
         split = await away(lambda: candor.set_alias("mine", "beta", digest, canary=one["id"], share=0.25))

@@ -86,11 +86,11 @@ def test_work_that_has_not_begun_stops_with_the_caller() -> None:
 def test_an_item_that_failed_for_a_passing_reason_is_sent_again_alone(tmp_path: Path) -> None:
     def entry(item: str, tries: int) -> dict[str, Any]:
         lost = item == "01.jpg" and tries < 3
-        return item_error(item, "worker_lost", retryable=True) if lost else {"item": item, "labels": [tries]}
+        return item_error(item, "worker_lost", retryable=True) if lost else {"item": item, "priority": tries}
 
     server = FakeServer(entry=entry)
     drafts = list(server.client().draft_found(files(tmp_path, 3), OPTIONS))
-    assert [draft["labels"] for draft in drafts] == [[1], [3], [1]]
+    assert [draft["priority"] for draft in drafts] == [1, 3, 1]
     assert server.tries == {"00.jpg": 1, "01.jpg": 3, "02.jpg": 1}
     assert len({request.headers["Idempotency-Key"] for request in server.requests}) == 3
 
