@@ -104,7 +104,8 @@ class FakeFamily:
         """Write a file that stands for weights; the task's labels and costs come from `options`."""
         (folder / "model.json").write_text(json.dumps({"source": source}))
         labels = tuple(options.get("labels", () if options.get("task") == "transcription" else ("cat", "dog")))
-        return Adopted(labels=labels, input={key: options[key] for key in ("base", "each", "fail", "load", "bytes") if key in options})
+        told = {key: options[key] for key in ("base", "each", "fail", "load", "bytes") if key in options}
+        return Adopted(labels=labels, input=told, display_threshold=options.get("display_threshold"))
 
     def load(self, manifest: Manifest, artifact: Path, device: Device) -> FakeModel:
         """Return a fake model; `manifest.input["fail"]` makes the load itself fail."""

@@ -127,6 +127,16 @@ async def drafts_of(
     return [one.draft or one.error or CandorError() for one in result.results]
 
 
+async def labels_of(request: Request, version: str, team: str) -> tuple[str, ...]:
+    """Return the label set of a model version, none where it is not there yet."""
+    if not version:
+        return ()
+    try:
+        return (await services_of(request).manifests.manifest(version, team)).labels
+    except CandorError:
+        return ()
+
+
 def all_drafted(answers: Sequence[Draft | CandorError]) -> list[Draft]:
     """Return the drafts, for a protocol that has no place for an item's own error.
 

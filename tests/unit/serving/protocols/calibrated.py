@@ -11,14 +11,15 @@ from typing import Any
 
 from candor.predictions import Task
 from serving.config import Settings
-from serving.loading import build_catalog
-from tests.unit.serving.served import MODELS, Server, calibration_of, running, settings_in
+from serving.loading import build_catalog, install_all
+from tests.unit.serving.served import MODELS, Server, calibration_of, model, running, settings_in
 
 
 def calibrated(folder: Path, bias: float = 2.0, **changes: Any) -> Settings:
     """Settings of a server whose models all have a calibration. Words have confidence 0.88: none is to be made from scratch."""
-    plain = settings_in(folder)
-    models = dict(plain.models)
+    models = {**settings_in(folder).models, "finder": model("detection", options_display_threshold=0.0)}
+    plain = settings_in(folder, models=models)
+    install_all(plain)
     for task, name in MODELS.items():
         installed = build_catalog(plain).installed(name)
         assert installed is not None
