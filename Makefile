@@ -13,7 +13,7 @@ CONFIG ?= configs/default.yaml
 # More words for the command: `make unit ARGS='-k batching'`
 ARGS ?=
 
-.PHONY: help env demo serve bench test unit integration check format-check lint types imports docs-check dockerfile format docs lock clean
+.PHONY: help env demo serve bench test unit integration test-tools check format-check lint types imports docs-check dockerfile format docs lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -39,6 +39,10 @@ unit: env ## Run the unit tests: no Ray, no models, seconds
 
 integration: env ## Run the integration tests: real Ray Serve, real models
 	$(PYTHON_RUN) -m pytest tests/integration $(ARGS)
+
+test-tools: env ## Run the tests with real labeling tools: Label Studio in a browser, other tools' clients (installs 2 GB once)
+	@scripts/label-studio ensure
+	$(PYTHON_RUN) -m pytest tests/tools $(ARGS)
 
 check: lint format-check types imports docs-check dockerfile ## Run every static check
 

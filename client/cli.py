@@ -13,12 +13,15 @@ from typer.main import get_command
 
 from client.commands.draft import draft
 from client.commands.keys import keys
+from client.commands.label_studio import label_studio
 from client.commands.models import models
 from client.commands.projects import projects
 from client.commands.review import review
 from client.commands.reviews import gold, reviews
 from client.commands.teams import teams
 from client.commands.told import FAILED_REQUEST
+from client.commands.webhooks import webhooks
+from client.cvat.commands import cvat
 
 _GROUP = "candor.commands"
 _OWN = frozenset({"candor", "models", "calibration", "store", "serving", "client"})
@@ -78,8 +81,11 @@ app.add_typer(projects, name="projects")
 app.add_typer(gold, name="gold")
 app.add_typer(reviews, name="reviews")
 app.add_typer(review, name="review")
+app.add_typer(label_studio, name="label-studio")
+app.add_typer(cvat, name="cvat")
 app.add_typer(keys, name="keys")
 app.add_typer(teams, name="teams")
+app.add_typer(webhooks, name="webhooks")
 
 
 def main() -> None:
