@@ -1,0 +1,82 @@
+"""Signatures, waits, and who gets a place: what of the sender needs no receiver."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from candor.errors import InvalidRequest
+from serving.config import MediaSettings
+from serving.outgoing import LONGEST, Posted, retry_after
+from serving.webhooks.asked import require_events, require_url
+from serving.webhooks.sender import FAILING_AT_ONCE, PER_RECEIVER, Sender
+from serving.webhooks.signing import EARLIER_COUNTS, headers, new_secret, signature
+from store import Store
+from store.webhooks import Webhook
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_a_signature_is_that_of_the_standards_own_example() -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    signed = signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", b'{"test": 2432232314}')
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_for_a_day_the_earlier_secret_counts_too() -> None:
+    old, new = new_secret(), new_secret()
+    webhook = Webhook("whk_1", "red", None, "https://example.org", [], new, old, NOW, "key_1", NOW, None)
+    own, earlier = (signature(secret, "dlv_1", str(int(NOW.timestamp())), b"{}") for secret in (new, old))
+    assert headers(webhook, "dlv_1", b"{}", NOW)["webhook-signature"] == f"{own} {earlier}"
+    assert headers(webhook, "dlv_1", b"{}", NOW + EARLIER_COUNTS)["webhook-signature"].count("v1,") == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        ("Fri, 02 Jan 2026 00:01:00 GMT", 60),
+        ("Fri, 02 Jan 2020 00:01:00 GMT", 0),
+        ("9" * 400, LONGEST.total_seconds()),
+        ("Fri, 02 Jan 9999 00:01:00 GMT", LONGEST.total_seconds()),
+        ("-5", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_what_a_receiver_asks_for_is_read(header: str | None, seconds: float | None) -> None:
+    found = retry_after(header, NOW)
+    assert (found and found.total_seconds()) == seconds if seconds else found == (None if seconds is None else timedelta())
+
+
+async def test_waits_grow_by_chance_honour_the_receiver_and_end(store: Store) -> None:
+    sender = Sender(store, MediaSettings.model_validate({}), chance=lambda low, high: low)
+    failed = Posted(500, "it answered 500")
+    assert [sender._again(attempts, failed) for attempts in (1, 2)] == [timedelta(seconds=8), timedelta(seconds=24)]
+    assert sender._again(1, Posted(503, "busy", timedelta(minutes=1))) == timedelta(minutes=1)
+    assert sender._again(3, Posted(503, "busy", timedelta(seconds=1))) == timedelta(seconds=72)
+    assert sender._again(13, failed) is None
+    assert sender._again(1, Posted(410, "it answered 410")) is None
+
+
+async def test_who_fails_has_one_place_and_all_of_them_few(store: Store) -> None:
+    sender = Sender(store, MediaSettings.model_validate({}))
+    bad = [f"whk_{number}" for number in range(FAILING_AT_ONCE + 3)]
+    sender._failing = set(bad)
+    assert sender._places(["whk_good", *bad]) == {"whk_good": PER_RECEIVER, **dict.fromkeys(bad[:FAILING_AT_ONCE], 1)}
+
+
+@pytest.mark.parametrize("url", ["example.org/hook", "ftp://example.org", "https://", "https://me:pw@example.org/", "https://[::1"])
+def test_an_address_that_can_never_be_sent_to_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^url "):
+        require_url(url, ("https", "http"))
+    require_url("https://example.org/hook?key=1", ("https",))
+
+
+def test_events_of_no_project_are_not_asked_for_with_one() -> None:
+    require_events(["job.done"], None)
+    require_events(["drafts.ready", "alarm.raised"], "street")
+    with pytest.raises(InvalidRequest, match=r"^job\.done: "):
+        require_events(["drafts.ready", "job.done"], "street")
