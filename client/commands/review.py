@@ -64,6 +64,8 @@ def agreement(project: Project, url: Url = DEFAULT_URL, key: Key = None, json: J
             for name in ("blind", "drafted", "gap"):
                 part = parts[name]
                 table.add_row(task, name, str(part.get("items", "")), _figure(part), part.get("measure", ""))
+                for weights, weighted in part.get("weighted", {}).items():
+                    table.add_row(task, name, str(weighted.get("n", "")), _figure(weighted), f"kappa, {weights} weights")
         Console().print(table)
 
 

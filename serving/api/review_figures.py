@@ -17,7 +17,7 @@ from serving.api.reviewers import LEADS, ProjectName, of_project
 from serving.reviewing import agreement, alarms, effect, notices, page
 from serving.reviewing.alarms import of_project as alarms_of
 from serving.reviewing.figures import ALPHA, table
-from serving.reviewing.people import read, review_section
+from serving.reviewing.people import body_of, read, review_section
 from store.review_alarms import ReviewAlarms, as_json
 
 _AlarmId = Annotated[str, Path(max_length=64)]
@@ -56,13 +56,15 @@ def _add_figures(router: APIRouter) -> None:
     @router.get(
         "/v1/projects/{project}/agreement",
         summary="Agreement of people",
-        description="On items that several labelled: blind, with drafts shown, and the gap between both, which is anchoring.",
+        description="On items that several labelled: blind, with drafts shown, and the gap between both, which is anchoring. Where the "
+        "project's labels are `ordered`, kappa is told `weighted`, too.",
         responses=problems(401, 403, 404, 422, 503),
         dependencies=[LEADS],
     )
     async def agreed(request: Request, project: ProjectName) -> JSONResponse:
         store, team = await of_project(request, project, up_to_date=False)
-        return JSONResponse(await asyncio.to_thread(agreement.agreement, await read(store, team, project)))
+        scale = agreement.scale_of(await body_of(store, team, project))
+        return JSONResponse(await asyncio.to_thread(agreement.agreement, await read(store, team, project), scale))
 
     @router.get(
         "/v1/projects/{project}/effect",
@@ -159,9 +161,10 @@ def _add_page(router: APIRouter) -> None:
     )
     async def shown(request: Request, project: ProjectName) -> HTMLResponse:
         store, team = await of_project(request, project)
-        section = await review_section(store, team, project)
+        body = await body_of(store, team, project)
         every = await alarms_of(store, team, project)
         rows = await read(store, team, project)
-        told: dict[str, Any] = {"prices": effect.prices_of(section, {}), "alarms": every}
+        prices = effect.prices_of(body.get("review") or {}, {})
+        told: dict[str, Any] = {"prices": prices, "alarms": every, "scale": agreement.scale_of(body)}
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return HTMLResponse(await asyncio.to_thread(page.html, project, rows, **told), headers=headers)

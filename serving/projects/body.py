@@ -18,6 +18,7 @@ from serving.projects.views import ProjectView
 
 Label = Annotated[str, Field(min_length=1, max_length=256)]
 _MOST_LABELS = 20_000
+_MOST_STEPS = 100  # of a scale: agreement on it takes time and memory by their square
 
 
 class _Part(BaseModel):
@@ -95,6 +96,11 @@ class ProjectBody(_Part):
         max_length=_MOST_LABELS,
         description="All labels of the project. Without a `label_map`, other classes are not drafted.",
     )
+    ordered: bool = Field(
+        False,
+        description="The labels are a scale in the order in which they stand, as grades are. Agreement of people who classify is then "
+        "told weighted, too: labels that stand far apart count as more of a disagreement.",
+    )
     label_map: dict[Label, Label] | None = Field(
         None,
         max_length=_MOST_LABELS,
@@ -119,7 +125,17 @@ class ProjectBody(_Part):
         _alike("label_map", targets)
         if self.labels is not None and (other := [label for label in targets if label not in self.labels]):
             raise ValueError(f"label_map: {other[0][:80]!r} is none of the project's labels{nearest(other[0], self.labels)}")
+        if self.ordered:
+            self._on_a_scale()
         return self
+
+    def _on_a_scale(self) -> None:
+        if len(self.labels or ()) < 2:
+            raise ValueError("ordered: list two labels or more in `labels`, from one end of the scale to the other")
+        if len(self.labels or ()) > _MOST_STEPS:
+            raise ValueError(f"ordered: a scale has at most {_MOST_STEPS} labels, not {len(self.labels or ()):,}")
+        if self.task not in (None, "classification"):
+            raise ValueError(f"ordered: labels are a scale in classification alone, and `task` is {self.task}; leave it out")
 
     def as_json(self) -> dict[str, Any]:
         """Return the body as it is stored: every field, so that two revisions can be compared."""

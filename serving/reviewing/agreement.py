@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from candor.predictions import Floats, Task
-from review.agreement import ac1, alpha, alpha_of_distance, interval_of_alpha, kappa, table_of
+from review.agreement import Weights, ac1, alpha, alpha_of_distance, interval_of_alpha, kappa, table_of
 from review.boxes import box_agreement, box_alpha, boxes_of, match
 from review.figures import LEAST
 from review.words import disagreement, transcript_agreement
@@ -22,18 +22,37 @@ from serving.reviewing.people import Judged
 _MOST = 400  # items that alpha of boxes and words is computed of: it takes time by their square
 _RESAMPLES = 400
 _SEED = 20260101
+_WEIGHTS: tuple[Weights, ...] = ("linear", "quadratic")
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
-def agreement(rows: Sequence[Judged]) -> dict[str, Any]:
-    """Return agreement by task: `blind`, `drafted` and the `gap`, drafted less blind."""
+def agreement(rows: Sequence[Judged], scale: Sequence[str] = ()) -> dict[str, Any]:
+    """Return agreement by task: `blind`, `drafted` and the `gap`, drafted less blind.
+
+    `scale` are the labels of classification where their order is a scale: then it is told `weighted`, too.
+    """
     tasks = sorted({one.row.task for one in rows})
-    return {"tasks": {task: _of_task(task, [one for one in rows if one.row.task == task]) for task in tasks}}
+    return {"tasks": {task: _of_task(task, [one for one in rows if one.row.task == task], scale) for task in tasks}}
 
 
-def _of_task(task: Task, rows: Sequence[Judged]) -> dict[str, Any]:
-    blind, drafted = (_figures(task, overlapping(rows, arm)) for arm in ("withheld", "assisted"))
-    return {"blind": blind, "drafted": drafted, "gap": _gap(drafted, blind)}
+def scale_of(project: Mapping[str, Any]) -> Sequence[str]:
+    """Return the labels of a project's stored body where they are a scale, else none."""
+    return tuple(project.get("labels") or ()) if project.get("ordered") else ()
+
+
+def _of_task(task: Task, rows: Sequence[Judged], scale: Sequence[str]) -> dict[str, Any]:
+    blind, drafted = (_in_arm(task, overlapping(rows, arm), scale) for arm in ("withheld", "assisted"))
+    told = {"blind": blind, "drafted": drafted, "gap": _gap(drafted, blind)}
+    if "weighted" in blind and "weighted" in drafted:
+        told["gap"]["weighted"] = {name: _gap(drafted["weighted"][name], blind["weighted"][name]) for name in _WEIGHTS}
+    return told
+
+
+def _in_arm(task: Task, items: Sequence[Mapping[str, Mapping[str, Any]]], scale: Sequence[str]) -> dict[str, Any]:
+    found = _figures(task, items)
+    if task == "classification" and scale and found["status"] == "ok":
+        found["weighted"] = _weighted(items, scale)
+    return found
 
 
 def overlapping(rows: Sequence[Judged], arm: str) -> list[dict[str, Mapping[str, Any]]]:
@@ -72,6 +91,20 @@ def _classes(items: Sequence[Mapping[str, Mapping[str, Any]]], pairs: Sequence[P
         "ac1": ac1(counts).as_json(),
         "alpha": {"value": alpha(ratings), "low": bounds and bounds[0], "high": bounds and bounds[1]},
     }
+
+
+def _weighted(items: Sequence[Mapping[str, Mapping[str, Any]]], scale: Sequence[str]) -> dict[str, Any]:
+    """Return kappa weighted by how far apart labels stand. Those that are not on the scale, as of an older label set, are left out."""
+    at = {label.strip().casefold(): index for index, label in enumerate(scale)}
+    pairs = [
+        (at[one], at[other])
+        for one, other in ([str(final.get("label")).strip().casefold() for final in _pair(people, i)] for i, people in enumerate(items))
+        if one in at and other in at
+    ]
+    if len(pairs) < LEAST:
+        return {name: {"n": len(pairs), "status": "not enough", "needed": LEAST, "value": None} for name in _WEIGHTS}
+    counts = table_of([one for one, _ in pairs], [other for _, other in pairs], range(len(scale)))
+    return {name: {"status": "ok", **kappa(counts, name).as_json()} for name in _WEIGHTS}
 
 
 def _ratings(items: Sequence[Mapping[str, Mapping[str, Any]]]) -> Floats:

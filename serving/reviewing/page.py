@@ -29,8 +29,15 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def html(project: str, rows: Sequence[Judged], *, prices: Prices | None = None, alarms: Sequence[ReviewAlarm] = ()) -> str:
-    """Return the page."""
+def html(
+    project: str,
+    rows: Sequence[Judged],
+    *,
+    prices: Prices | None = None,
+    alarms: Sequence[ReviewAlarm] = (),
+    scale: Sequence[str] = (),
+) -> str:
+    """Return the page. `scale` are the project's labels where their order is one."""
     found = effect(rows, prices)
     says = str(found["says"])
     return _template().render(
@@ -43,7 +50,7 @@ def html(project: str, rows: Sequence[Judged], *, prices: Prices | None = None, 
         alarms=[_alarm(one) for one in alarms if one.open],
         arms=_arms(rows, found),
         reviewers=_reviewers(table(rows, alarms)),
-        agreement=_agreement(agreement(rows)["tasks"]),
+        agreement=_agreement(agreement(rows, scale)["tasks"]),
     )
 
 
@@ -119,6 +126,8 @@ def _agreement(tasks: Mapping[str, Mapping[str, Any]]) -> Table:
             part = found[name]
             items = "" if name == "gap" else f"{part['items']:,}"
             rows.append((f"{task}, {name}", items, part.get("measure", ""), _figure(part)))
+            for weights, weighted in part.get("weighted", {}).items():
+                rows.append((f"{task}, {name}", f"{weighted.get('n', '')}", f"kappa, {weights} weights", _figure(weighted)))
     return Table("On items that several people labelled", ("Task", "Items", "Measure", "Value"), rows)
 
 

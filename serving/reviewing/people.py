@@ -152,8 +152,13 @@ class People:
 
 async def review_section(store: Store, team: str, project: str) -> Mapping[str, Any]:
     """Return a project's section `review` as it is stored; empty where it has none, or nobody made the project."""
+    return (await body_of(store, team, project)).get("review") or {}
+
+
+async def body_of(store: Store, team: str, project: str) -> Mapping[str, Any]:
+    """Return a project's body as it is stored; empty where nobody made the project."""
     try:
-        return (await Projects(store).get(team, project)).body.get("review") or {}
+        return (await Projects(store).get(team, project)).body
     except UnknownProject:
         return {}
 

@@ -15,7 +15,7 @@ from store.projects import Projects
 from tests.unit.serving.served import Server, image, is_problem, model, running, settings_in
 
 ANIMALS = {"labels": ["animal", "plant"], "label_map": {"cat": "animal", "dog": "animal"}, "model": "namer"}
-EMPTY = {"labels": None, "label_map": None, "guideline": None, "model": None, "task": None}
+EMPTY = {"labels": None, "ordered": False, "label_map": None, "guideline": None, "model": None, "task": None}
 
 
 async def put(server: Server, name: str, body: dict[str, Any], **headers: str) -> Any:
@@ -58,6 +58,9 @@ async def test_a_project_is_made_read_changed_and_deleted(server: Server) -> Non
         ({"labels": []}, "at least one"),
         ({"label_map": {}}, "at least one class"),
         ({"labels": ["Cat", "cat"]}, "'Cat' and 'cat' are one label"),
+        ({"ordered": True}, "two labels or more"),
+        ({"ordered": True, "labels": ["a", "b"], "task": "detection"}, "in classification alone"),
+        ({"ordered": True, "labels": [str(n) for n in range(101)]}, "at most 100 labels"),
         ({"labels": ["vehicle"], "label_map": {"car": "vehicel"}}, "'vehicel' is none of the project's labels: did you mean 'vehicle'?"),
         ({"model": "nobody"}, "model: "),
         ({"model": "namer@nothing"}, "model: "),

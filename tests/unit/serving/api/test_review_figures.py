@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from serving.reviewing import agreement
 from store.audit import Actor
 from store.projects import Projects
 from tests.unit.serving.keys import caller, with_keys
@@ -20,12 +23,12 @@ async def _get(server: Server, path: str, headers: Any, **query: Any) -> Any:
     return answer.json()
 
 
-async def _project(server: Server, team: str = "red") -> None:
-    body = {"review": {"on_alarm": "withhold", "window_days": 5}}
-    await Projects(server.services.store).put(Actor(team, "k"), "street", body)
+async def _project(server: Server, **changes: Any) -> None:
+    body = {"review": {"on_alarm": "withhold", "window_days": 5}, **changes}
+    await Projects(server.services.store).put(Actor("red", "k"), "street", body)
 
 
-async def test_figures_and_alarms_are_for_leads(folder: Path) -> None:
+async def test_figures_and_alarms_are_for_leads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(with_keys(folder)) as server:
         lead, worker = await caller(server, "red", "register"), await caller(server, "red", "draft", "review")
         other = await caller(server, "blue", "register", "admin")
@@ -46,6 +49,9 @@ async def test_figures_and_alarms_are_for_leads(folder: Path) -> None:
         is_problem(await server.client.get("/v1/projects/street/alarms/signing-key", headers=lead), 403, "forbidden")
         admin = await caller(server, "red", "admin")
         assert len((await _get(server, "alarms/signing-key", admin))["key"]) == 64
+        monkeypatch.setattr(agreement, "agreement", lambda _, scale: {"scale": scale})
+        await _project(server, labels=["good", "poor"], ordered=True)
+        assert await _get(server, "agreement", lead) == {"scale": ["good", "poor"]}
 
 
 async def test_an_alarm_is_listed_shown_and_cleared_with_a_reason(folder: Path) -> None:

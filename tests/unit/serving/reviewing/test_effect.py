@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from serving.reviewing.agreement import agreement
+from serving.reviewing.agreement import agreement, scale_of
 from serving.reviewing.effect import effect, prices_of
 from serving.reviewing.page import html
 from serving.reviewing.people import Judged
@@ -65,6 +65,30 @@ def test_agreement_blind_and_drafted_and_the_gap() -> None:
     assert told["blind"]["alpha"]["value"] < 0.5
     few = agreement(_overlap("withheld", 1.0, 0)[:18])["tasks"]["classification"]
     assert (few["blind"]["status"], few["gap"]["status"]) == ("not enough", "not enough")
+
+
+def test_far_apart_is_worse_than_near_on_a_scale() -> None:
+    scale = scale_of({"labels": ["Good", "fair", "poor"], "ordered": True})
+    grades = {"near": [("good", "fair"), ("fair", "poor")], "far": [("good", "poor"), ("poor", "good")]}
+    found = {}
+    for name, apart in grades.items():
+        pairs = [("good", "good"), ("fair", "fair"), ("poor", "poor"), *apart] * 8
+        rows = [
+            one(2 * at + who, item=f"i{at}", arm=arm, reviewer=f"p{who}", final={"label": label})
+            for arm in ("withheld", "assisted")
+            for at, pair in enumerate([*pairs, ("good", "off the scale")])
+            for who, label in enumerate(pair)
+        ]
+        found[name] = agreement(rows, scale)["tasks"]["classification"]
+        assert "weighted" not in agreement(rows, scale_of({"labels": scale}))["tasks"]["classification"]["blind"]
+    near, far = (found[name]["blind"]["weighted"] for name in ("near", "far"))
+    assert near["linear"]["n"] == 40
+    assert near["linear"]["low"] < near["linear"]["value"] < near["linear"]["high"]
+    assert far["quadratic"]["value"] < far["linear"]["value"] < near["linear"]["value"] < near["quadratic"]["value"]
+    assert found["near"]["blind"]["value"] < near["linear"]["value"]
+    assert found["near"]["gap"]["weighted"]["linear"]["value"] == 0
+    other = agreement(rows, ("bad", "worse"))["tasks"]["classification"]["blind"]["weighted"]["linear"]
+    assert (other["status"], other["n"], other["value"]) == ("not enough", 0, None)
 
 
 def test_agreement_on_boxes_and_words() -> None:
