@@ -350,7 +350,11 @@ async def test_only_leads_read_gold_and_reviewers_send_reviews(folder: Any) -> N
         assert mine["verdict"] in ("accepted", "rejected")
 
 
-async def test_outcomes_are_only_added(site: Server) -> None:
+async def test_outcomes_are_only_added(site: Server, namer: Manifest) -> None:
+    hidden = drafted(namer, "kept", "kept")
+    await save(site.services.store, hidden, drew(hidden, "withheld"))
+    for entry in (reviewed(hidden, "cat", "kept"), {"event_id": "kept", "deleted": True}):
+        await post(site, entry)
     for table in (outcome_table, withdrawals):
         with pytest.raises(Conflict):
             await site.services.store.execute(sa.delete(table))
