@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,22 @@ async def test_a_key_is_asked_for(folder: Path) -> None:
     limited = settings_in(folder, limits={"item_bytes": 4})
     async with running(limited) as server:
         assert (await ask(server)).json()["error"]["code"] == "media_too_large"
+
+
+async def test_what_the_client_sends(folder: Path) -> None:
+    recorded = json.loads((Path(__file__).parent / "recorded" / "openai" / "requests.json").read_text())["exchange"]
+    async with running(with_keys(folder)) as server:
+        key = (await caller(server, "red", "draft"))["Authorization"]
+        answers = []
+        for sent in recorded:
+            headers = {"Authorization": sent["auth"].replace("Bearer KEY", key), **({"Content-Type": sent["type"]} if sent["type"] else {})}
+            answers.append(await server.client.request(sent["method"], f"/openai/v1{sent['path']}", content=sent["body"], headers=headers))
+        assert [answer.status_code for answer in answers] == [200] * 4
+        models, plain, verbose, streamed = answers
+        assert [one["id"] for one in models.json()["data"]] == ["listener", "whisper-1"]
+        assert plain.json()["text"] == "word0 word1"
+        assert len(verbose.json()["words"]) == 2
+        assert "transcript.text.done" in streamed.text
 
 
 async def test_capacity_and_storage(folder: Path) -> None:

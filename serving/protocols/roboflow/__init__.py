@@ -1,0 +1,1 @@
+"""Roboflow's inference server over HTTP: object detection and classification."""
