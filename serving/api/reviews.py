@@ -41,12 +41,13 @@ def reviews_router() -> APIRouter:
 
 def intake_of(request: Request) -> ReviewIntake:
     """Return the intake of this application's services, made when it is first needed."""
+    return kept(request.app, "review_intake", intake_from)
 
-    def make(services: Services) -> ReviewIntake:
-        outcomes = Intake(services.store, services.manifests)
-        return ReviewIntake(services.store, services.manifests, outcomes, look=partial(alarms.look, services.store))
 
-    return kept(request.app, "review_intake", make)
+def intake_from(services: Services) -> ReviewIntake:
+    """Return an intake of reviews, for whatever takes them in: a platform's own protocol does as this API does."""
+    outcomes = Intake(services.store, services.manifests)
+    return ReviewIntake(services.store, services.manifests, outcomes, look=partial(alarms.look, services.store))
 
 
 def _add_intake(router: APIRouter) -> None:

@@ -1,0 +1,63 @@
+"""Who is behind the numbers of Label Studio's users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from serving.media import MediaFetcher
+from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from store.connections import Connection
+
+KNOWN_SECONDS = 3600.0
+_GONE = (403, 404)  # of another organization, or that the token may not look up: that does not change by asking again
+_NAME = 200  # characters
+
+
+class Remotes:
+    """The Label Studios of connections; each keeps its access for as long as address and token stay."""
+
+    def __init__(self, fetcher: MediaFetcher) -> None:
+        self._fetcher = fetcher
+        self._known: dict[str, tuple[str, str, LabelStudio]] = {}
+
+    def of(self, connection: Connection) -> LabelStudio | None:
+        """Return a connection's Label Studio; None where Candor is only called by it."""
+        url, token = connection.url, connection.token
+        if not url or not token:
+            return None
+        known = self._known.get(connection.id)
+        if known is None or known[:2] != (url, token):
+            known = self._known[connection.id] = (url, token, LabelStudio(self._fetcher, url, token))
+        return known[2]
+
+
+class People:
+    """Names users for reviews, each looked up once an hour at most. `clock` counts seconds."""
+
+    def __init__(self, remotes: Remotes, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remotes = remotes
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[float, str]] = {}
+
+    async def name(self, connection: Connection, user: str) -> str:
+        """Return a user's email address, else the user name, else `user <id>`.
+
+        Raises:
+            ToolError, MediaUnreachable: Label Studio can't say now. A name that is a guess would be another reviewer.
+        """
+        remote = self._remotes.of(connection)
+        if remote is None:
+            return f"user {user}"
+        since, name = self._known.get((connection.id, user), (float("-inf"), ""))
+        if self._clock() - since < KNOWN_SECONDS:
+            return name
+        try:
+            found = await remote.user(user)
+        except ToolError as error:
+            if error.answered not in _GONE:
+                raise
+            found = {}
+        name = str(found.get("email") or found.get("username") or f"user {user}").strip()[:_NAME]
+        self._known[connection.id, user] = (self._clock(), name)
+        return name
