@@ -338,20 +338,47 @@ class Webhook(TypedDict):
     url: str
     events: list[str]
     project: str | None
+    created_by: str
     created_at: str
+    rotated_at: str | None
 
 
 class NewWebhook(Webhook):
-    """A webhook that was just made, with the secret that signs its deliveries."""
+    """A webhook with the secret that signs what it is told, which is shown this once."""
 
     secret: str
 
 
 class Delivery(TypedDict):
-    """One event on its way to a webhook."""
+    """What a webhook is told once, and how far that has got. `body`, what is sent, is told of one alone, not in a list."""
 
     id: str
     event: str
+    about: str
     state: Literal["waiting", "delivered", "dead"]
     attempts: int
+    status: int | None
+    error: str | None
     created_at: str
+    next_at: str | None
+    ended_at: str | None
+    body: NotRequired[dict[str, Any]]
+
+
+class Key(TypedDict):
+    """An API key, without what it is used with."""
+
+    id: str
+    name: str
+    team: str
+    scopes: list[str]
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+class NewKey(Key):
+    """An API key that was just made. `key` is what it is used with."""
+
+    key: str

@@ -1,7 +1,7 @@
 """The Python client of a Candor server. HTTP only: it imports no model, no array library and nothing of the server.
 
 with Client() as candor:
-    for draft in candor.draft_paths([Path("photos")], DraftOptions(task="detection")):
+    for draft in candor.draft_paths(["photos"], DraftOptions(task="detection")):
         print(draft["item"], draft.get("labels", draft.get("error")))
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from client import drafting, projects
+from client.access import AccessCalls
 from client.answers import Draft, Ready, Review, Reviewed
 from client.bulk import BATCH_BYTES, Send, draft_batch, in_order
 from client.calibrations import CalibrationCalls
@@ -27,14 +28,14 @@ from client.webhooks import WebhookCalls
 __all__ = ["DEFAULT_URL", "Client", "Draft", "DraftOptions", "Found", "Item"]
 
 
-class Client(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookCalls, Connection):
+class Client(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookCalls, AccessCalls, Connection):
     """A connection to one Candor server; may be used from many threads.
 
     A request that fails for a passing reason is tried again with the same Idempotency-Key, so that nothing is drafted twice.
     """
 
     def draft_paths(
-        self, paths: Iterable[Path], options: DraftOptions = drafting.ANY, *, batch: int = 16, jobs: int = 4
+        self, paths: Iterable[Path | str], options: DraftOptions = drafting.ANY, *, batch: int = 16, jobs: int = 4
     ) -> Iterator[Draft]:
         """Draft all images or recordings under files and folders: `settle`, then `draft_found`.
 
@@ -42,7 +43,7 @@ class Client(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookC
             ClientError: the task can't be told, or a request as a whole failed; what came before has been yielded.
             FileNotFoundError: one of the paths does not exist.
         """
-        found = find_media(paths)
+        found = find_media(map(Path, paths))
         options = self.settle(found, options)
         return self.draft_found(found.files, options, batch=batch, jobs=jobs)
 

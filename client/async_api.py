@@ -1,7 +1,7 @@
 """The Python client of a Candor server, for programs that await.
 
 async with AsyncClient() as candor:
-    async for draft in candor.draft_paths([Path("photos")], DraftOptions(task="detection")):
+    async for draft in candor.draft_paths(["photos"], DraftOptions(task="detection")):
         print(draft["item"], draft.get("labels", draft.get("error")))
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from client import drafting, projects
+from client.access import AccessCalls
 from client.answers import Draft, Ready, Review, Reviewed
 from client.api import read_ready
 from client.async_connection import AsyncConnection
@@ -27,7 +28,7 @@ from client.registry import RegistryCalls
 from client.webhooks import WebhookCalls
 
 
-class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookCalls, AsyncConnection):
+class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookCalls, AccessCalls, AsyncConnection):
     """A connection to one Candor server, for one event loop.
 
     A request that fails for a passing reason is tried again with the same Idempotency-Key, so that nothing is drafted twice. Where a
@@ -36,7 +37,7 @@ class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, Web
     """
 
     async def draft_paths(
-        self, paths: Iterable[Path], options: DraftOptions = drafting.ANY, *, batch: int = 16, jobs: int = 4
+        self, paths: Iterable[Path | str], options: DraftOptions = drafting.ANY, *, batch: int = 16, jobs: int = 4
     ) -> AsyncGenerator[Draft, None]:
         """Draft all images or recordings under files and folders: `settle`, then `draft_found`.
 
@@ -44,7 +45,7 @@ class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, Web
             ClientError: the task can't be told, or a request as a whole failed; what came before has been yielded.
             FileNotFoundError: one of the paths does not exist.
         """
-        found = await asyncio.to_thread(find_media, list(paths))
+        found = await asyncio.to_thread(find_media, [Path(path) for path in paths])
         options = await self.settle(found, options)
         async with aclosing(self.draft_found(found.files, options, batch=batch, jobs=jobs)) as drafts:
             async for draft in drafts:

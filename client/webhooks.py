@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, TypeAlias
 
 from client.answers import Delivery, NewWebhook, Webhook
-from client.calls import Call, Flow, address, ask, json_body, nothing, told
+from client.calls import Call, Flow, address, ask, json_body, nothing, told, told_in
 from client.methods import Listing, Method
 from client.pages import Pages
-from client.responses import whole
+
+DeliveryState: TypeAlias = Literal["waiting", "delivered", "dead"]
 
 
 def webhooks() -> Pages[Webhook]:
@@ -42,6 +43,15 @@ def create_webhook(url: str, events: Sequence[str], *, project: str | None = Non
     return ask(Call("POST", address("webhooks"), told(NewWebhook, "secret"), json_body(wanted), once=True))
 
 
+def rotate_webhook(webhook_id: str) -> Flow[NewWebhook]:
+    """Give a webhook another secret, which is told this once. For a day bodies are signed with the one before too.
+
+    Raises:
+        ClientError: there is none of that id, the connection broke, or the server can't be asked.
+    """
+    return ask(Call("POST", f"{address('webhooks', webhook_id)}/rotate", told(NewWebhook, "secret"), once=True))
+
+
 def delete_webhook(webhook_id: str) -> Flow[None]:
     """Delete a webhook; what still waits is not delivered.
 
@@ -51,8 +61,8 @@ def delete_webhook(webhook_id: str) -> Flow[None]:
     return ask(Call("DELETE", address("webhooks", webhook_id), nothing))
 
 
-def deliveries(webhook_id: str, state: str | None = None) -> Pages[Delivery]:
-    """Go through the deliveries of a webhook, newest first; those that wait, are delivered or `dead`, where that is asked for.
+def deliveries(webhook_id: str, state: DeliveryState | None = None) -> Pages[Delivery]:
+    """Go through what a webhook was told, newest first; `dead` is what was given up.
 
     Raises:
         ClientError: there is no such webhook, or the server can't be asked.
@@ -60,23 +70,40 @@ def deliveries(webhook_id: str, state: str | None = None) -> Pages[Delivery]:
     return Pages(Delivery, f"{address('webhooks', webhook_id)}/deliveries", "deliveries", {"state": state})
 
 
-def replay(webhook_id: str, delivery_id: str | None = None) -> Flow[dict[str, Any]]:
-    """Deliver something once more: one delivery, or all dead ones.
+def delivery(webhook_id: str, delivery_id: str) -> Flow[Delivery]:
+    """Return a delivery with what is sent.
 
     Raises:
-        ClientError: there is none, or the server can't be asked.
+        ClientError: there is none of that id, or the server can't be asked.
     """
-    where = ("deliveries", delivery_id) if delivery_id else ()
-    return ask(Call("POST", f"{address('webhooks', webhook_id, *where)}/replay", whole))
+    return ask(Call("GET", address("webhooks", webhook_id, "deliveries", delivery_id), told(Delivery, "state")))
 
 
-def ping(webhook_id: str) -> Flow[dict[str, Any]]:
-    """Have a webhook called, to see whether it listens.
+def replay(webhook_id: str, delivery_id: str) -> Flow[Delivery]:
+    """Send a delivery once more, whatever became of it.
+
+    Raises:
+        ClientError: there is none of that id, or the server can't be asked.
+    """
+    return ask(Call("POST", f"{address('webhooks', webhook_id, 'deliveries', delivery_id)}/replay", told(Delivery, "state")))
+
+
+def replay_dead(webhook_id: str) -> Flow[int]:
+    """Send all dead deliveries again, and return how many they are.
 
     Raises:
         ClientError: there is no such webhook, or the server can't be asked.
     """
-    return ask(Call("POST", f"{address('webhooks', webhook_id)}/test", whole))
+    return ask(Call("POST", f"{address('webhooks', webhook_id)}/replay", told_in(int, "replayed")))
+
+
+def ping(webhook_id: str) -> Flow[Delivery]:
+    """Send a webhook a ping; ask for the `delivery` later to see what became of it.
+
+    Raises:
+        ClientError: there is no such webhook, or the server can't be asked.
+    """
+    return ask(Call("POST", f"{address('webhooks', webhook_id)}/test", told(Delivery, "state")))
 
 
 class WebhookCalls:
@@ -85,7 +112,10 @@ class WebhookCalls:
     webhooks = Listing(webhooks)
     webhook = Method(webhook)
     create_webhook = Method(create_webhook)
+    rotate_webhook = Method(rotate_webhook)
     delete_webhook = Method(delete_webhook)
     deliveries = Listing(deliveries)
+    delivery = Method(delivery)
     replay = Method(replay)
+    replay_dead = Method(replay_dead)
     ping = Method(ping)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import httpx
 
 from client.api import Client
+from client.async_api import AsyncClient
 from tests.unit.client.fake_server import Fault, problem
 
 PART = 2**20
@@ -62,6 +63,12 @@ class FakeRegistry:
 
     def client(self) -> Client:
         return self.client_class()()
+
+    def async_client(self) -> AsyncClient:
+        async def wait(seconds: float) -> None:
+            self.waits.append(seconds)
+
+        return AsyncClient(transport=httpx.MockTransport(self.handle), wait=wait)
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         body = request.read()

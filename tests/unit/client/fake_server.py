@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import httpx
 
 from client.api import Client
+from client.async_api import AsyncClient
 
 Fault: TypeAlias = httpx.Response | Exception
 
@@ -65,6 +66,12 @@ class FakeServer:
 
     def client(self, **settings: Any) -> Client:
         return Client(transport=httpx.MockTransport(self.handle), wait=self.waits.append, **settings)
+
+    def async_client(self, **settings: Any) -> AsyncClient:
+        async def wait(seconds: float) -> None:
+            self.waits.append(seconds)
+
+        return AsyncClient(transport=httpx.MockTransport(self.handle), wait=wait, **settings)
 
     def client_class(self) -> Callable[..., Client]:
         """Stand in for the class, as commands use it."""
