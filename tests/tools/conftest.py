@@ -48,10 +48,10 @@ def other_label_studio(tmp_path: Path) -> Iterator[Callable[..., LabelStudioSite
         site.remove()
 
 
-@pytest.fixture
-def candor_server(tmp_path: Path) -> Iterator[CandorSite]:
-    """A Candor over fake models, without keys, in a process of its own."""
-    site = CandorSite(tmp_path / "candor")
+@pytest.fixture(scope="module")
+def candor_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CandorSite]:
+    """A Candor over fake models, without keys, in a process of its own, for all tests of a file: each has projects of its own."""
+    site = CandorSite(tmp_path_factory.mktemp("candor"))
     try:
         site.start()
         yield site

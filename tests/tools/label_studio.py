@@ -60,6 +60,12 @@ class LabelStudioSite:
         assert done.returncode == 0, done.stderr
         self.url = done.stdout.strip()
 
+    def restart(self, **environment: str) -> None:
+        """Start it again, with other variables of its environment."""
+        self.stop()
+        self._environment |= environment
+        self.start()
+
     def stop(self) -> None:
         """Stop it; its data stay."""
         subprocess.run([SCRIPT, "stop", self.folder], check=True, timeout=60)

@@ -14,7 +14,7 @@ from serving.protocols.label_studio.fitting import fitted
 from serving.protocols.label_studio.remote import LabelStudio, ToolError
 from serving.protocols.label_studio.wiring import Wiring, secret_in
 from store.connections import Connection, Connections
-from store.projects import Project, Projects
+from store.projects import Projects
 
 _AGAIN = "connect it again, which mends that: `candor label-studio connect`"
 
@@ -27,6 +27,9 @@ class _Asked:
     connection: Connection
     remote: LabelStudio
     wiring: Wiring
+    project: Mapping[str, Any]
+    rows: list[Mapping[str, Any]]  # the ML backends
+    row: Mapping[str, Any] | None  # the connection's own
 
 
 async def check(services: Services, connection: Connection, remote: LabelStudio | None) -> tuple[Finding, ...]:
@@ -34,41 +37,41 @@ async def check(services: Services, connection: Connection, remote: LabelStudio 
     if remote is None or connection.remote_project is None:
         told = "its address is not known, so that it is not called: paste the connection's address into its project's settings, under Model"
         return (Finding("label_studio", True, told),)
-    asked = _Asked(services, connection, remote, Wiring(remote, connection.remote_project))
+    wiring = Wiring(remote, connection.remote_project)
     try:
         project = await remote.project(connection.remote_project)
+        rows = await wiring.backends()  # Label Studio calls health and setup meanwhile: what it says of them is from just now
     except CandorError as error:
         return (Finding("label_studio", False, error.detail),)
+    own = [row for row in rows if await _is_own(services, connection, row)]
+    asked = _Asked(services, connection, remote, wiring, project, rows, own[0] if own else None)
     findings = [Finding("label_studio", True, f"project {connection.remote_project}, {str(project.get('title'))[:80]!r}")]
     for look in (_labels, _backend, _webhook, _shown, _predict):
         try:
-            findings += await look(asked, project)
+            findings += await look(asked)
         except CandorError as error:
             findings.append(Finding(look.__name__.strip("_"), False, error.detail))
     return tuple(findings)
 
 
-async def _labels(asked: _Asked, project: Mapping[str, Any]) -> list[Finding]:
+async def _labels(asked: _Asked) -> list[Finding]:
     connection = asked.connection
-    before: Project | None = None
     try:
         before = await Projects(asked.services.store).get(connection.team, connection.project)
     except UnknownProject:
         return [Finding("labels", False, f"project {connection.project!r} was deleted: {_AGAIN}")]
-    xml = str(project.get("label_config") or "")
+    xml = str(asked.project.get("label_config") or "")
     fit = await fitted(asked.services, connection.team, before, Choices.of(connection), xml, connection)
     problem = connection.state.get("problem")
     return [*fit.findings, *([Finding("labels", False, str(problem))] if problem else [])]
 
 
-async def _backend(asked: _Asked, _: Mapping[str, Any]) -> list[Finding]:
-    """Reading the rows makes Label Studio call health and setup: what it says of them is from just now."""
-    rows = await asked.wiring.backends()
-    row = await _own(asked, rows)
+async def _backend(asked: _Asked) -> list[Finding]:
+    row = asked.row
     if row is None:
         return [Finding("backend", False, f"Label Studio has no ML backend with this connection's address: {_AGAIN}")]
-    if row is not rows[0]:
-        told = f"Label Studio asks the ML backend {rows[0].get('title')!r} and not this one: remove that under Settings, Model"
+    if row is not asked.rows[0]:
+        told = f"Label Studio asks the ML backend {asked.rows[0].get('title')!r} and not this one: remove that under Settings, Model"
         return [Finding("backend", False, told)]
     state, version = row.get("readable_state"), row.get("model_version")
     if row.get("state") not in ("CO", "PR", "TR"):
@@ -77,8 +80,8 @@ async def _backend(asked: _Asked, _: Mapping[str, Any]) -> list[Finding]:
     return [Finding("backend", True, f"{state}, health and setup answered; model version {version}")]
 
 
-async def _webhook(asked: _Asked, _: Mapping[str, Any]) -> list[Finding]:
-    hooks = [hook for hook in await asked.wiring.webhooks() if await _is_own(asked, hook)]
+async def _webhook(asked: _Asked) -> list[Finding]:
+    hooks = [hook for hook in await asked.wiring.webhooks() if await _is_own(asked.services, asked.connection, hook)]
     if not hooks:
         told = "Label Studio has no webhook with this connection's address: reviews are found by asking for them, a little later"
         return [Finding("webhook", False, f"{told}; {_AGAIN}")]
@@ -90,24 +93,23 @@ async def _webhook(asked: _Asked, _: Mapping[str, Any]) -> list[Finding]:
     return [Finding("webhook", True, "reviews are reported, with a secret header" if header else "reviews are reported")]
 
 
-async def _shown(asked: _Asked, project: Mapping[str, Any]) -> list[Finding]:
+async def _shown(asked: _Asked) -> list[Finding]:
+    project, row = asked.project, asked.row
     if not project.get("show_collab_predictions", True):
         told = "the project does not show predictions: switch on “Use predictions to prelabel tasks” under Settings, Annotation"
         return [Finding("shown", False, told)]
-    row = await _own(asked, await asked.wiring.backends())
     if row is not None and project.get("model_version") != row.get("title"):
         told = f"the project shows the predictions {project.get('model_version')!r}: choose {row.get('title')!r} under Settings, Annotation"
         return [Finding("shown", False, told)]
     return []
 
 
-async def _predict(asked: _Asked, _: Mapping[str, Any]) -> list[Finding]:
+async def _predict(asked: _Asked) -> list[Finding]:
     """Label Studio sends one of its tasks, as it would when somebody opens it."""
-    row = await _own(asked, await asked.wiring.backends())
-    if row is None:
+    if asked.row is None:
         return []
     try:
-        answer = await asked.remote.json("POST", f"/api/ml/{row['id']}/predict/test", params={"random": "true"})
+        answer = await asked.remote.json("POST", f"/api/ml/{asked.row['id']}/predict/test", params={"random": "true"})
     except MediaUnreachable as error:
         return [Finding("predict", False, f"{error.detail} to a test task: the model may still be loading; check again in a minute")]
     except ToolError as error:
@@ -128,14 +130,7 @@ def _draft_told(answer: Any) -> Finding:
     return Finding("predict", True, "a test task was answered")  # not with how much: it may be withheld
 
 
-async def _own(asked: _Asked, rows: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    for row in rows:
-        if await _is_own(asked, row):
-            return row
-    return None
-
-
-async def _is_own(asked: _Asked, with_url: Mapping[str, Any]) -> bool:
+async def _is_own(services: Services, connection: Connection, with_url: Mapping[str, Any]) -> bool:
     secret = secret_in(with_url.get("url"))
-    found = None if secret is None else await Connections(asked.services.store).by_secret(secret)
-    return found is not None and found.id == asked.connection.id
+    found = None if secret is None else await Connections(services.store).by_secret(secret)
+    return found is not None and found.id == connection.id
