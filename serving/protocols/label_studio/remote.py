@@ -19,7 +19,8 @@ from candor.errors import CandorError, InvalidRequest, MediaForbidden
 from serving.media import Called, MediaFetcher
 
 ACCESS_SECONDS = 240.0  # an access token lasts 300
-PAGE = 100  # tasks in one answer
+PAGE = 100  # tasks in one answer, with all that belongs to them
+_IDS_PAGE = 1000  # tasks of which only ids are wanted
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # the one form of moments that Label Studio's filters take
 
 _WORDS = 300  # characters of what Label Studio answered that are passed on
@@ -93,7 +94,7 @@ class LabelStudio:
         A task changes with each of its annotations that is made, changed or deleted by itself, and with its predictions.
         """
         query = {"ordering": ["-tasks:updated_at"]}
-        tasks = await self._tasks(project, query, page_size=1)
+        tasks, _ = await self._tasks(project, query, "task_only", 1)
         return str(tasks[0]["updated_at"]) if tasks else None
 
     async def tasks_changed(self, project: str, since: str | None) -> AsyncIterator[list[Mapping[str, Any]]]:
@@ -102,32 +103,35 @@ class LabelStudio:
         Each page begins after the last id of the one before: pages by number would skip tasks when others go in between.
         """
         filters = [] if since is None else [_filter("updated_at", "Datetime", "greater_or_equal", since)]
-        async for tasks in self._pages(project, filters, fields="all"):
+        async for tasks in self._pages(project, filters, "all", PAGE):
             yield tasks
 
     async def annotations(self, project: str) -> AsyncIterator[dict[str, list[str]]]:
         """Yield the ids of the annotations of all tasks, by task, some at a time."""
         # A column is part of the answer where a filter is about it: this one holds always.
         every = [_filter("annotations_ids", "List", "not_contains", "0")]
-        async for tasks in self._pages(project, every, fields="task_only"):
+        async for tasks in self._pages(project, every, "task_only", _IDS_PAGE):
             yield {str(task["id"]): _ids(task.get("annotations_ids")) for task in tasks}
 
-    async def _pages(self, project: str, filters: Sequence[Mapping[str, Any]], fields: str) -> AsyncIterator[list[Mapping[str, Any]]]:
-        last = 0
-        while True:
+    async def _pages(
+        self, project: str, filters: Sequence[Mapping[str, Any]], fields: str, size: int
+    ) -> AsyncIterator[list[Mapping[str, Any]]]:
+        last, left = 0, 1
+        while left > 0:
             items = [*filters, _filter("id", "Number", "greater", last)]
             query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-            tasks = await self._tasks(project, query, fields=fields)
-            if tasks:
-                yield tasks
-            if len(tasks) < PAGE:
+            tasks, total = await self._tasks(project, query, fields, size)
+            if not tasks:
                 return
-            last = int(tasks[-1]["id"])
+            yield tasks
+            # Label Studio may be set up to answer with fewer than are asked for: what it counts says whether there are more.
+            last, left = int(tasks[-1]["id"]), total - len(tasks)
 
-    async def _tasks(self, project: str, query: Mapping[str, Any], *, fields: str = "task_only", page_size: int = PAGE) -> list[Any]:
-        params = {"project": project, "fields": fields, "resolve_uri": "false", "page_size": page_size, "query": json.dumps(query)}
-        answer = await self.json("GET", "/api/tasks", params=params)
-        return list(_mapping(answer).get("tasks") or [])
+    async def _tasks(self, project: str, query: Mapping[str, Any], fields: str, size: int) -> tuple[list[Any], int]:
+        """Return tasks that a query finds, and how many it finds in all."""
+        params = {"project": project, "fields": fields, "resolve_uri": "false", "page_size": size, "query": json.dumps(query)}
+        answer = _mapping(await self.json("GET", "/api/tasks", params=params))
+        return list(answer.get("tasks") or []), int(answer.get("total") or 0)
 
     @property
     def _personal(self) -> bool:

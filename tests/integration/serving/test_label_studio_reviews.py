@@ -261,7 +261,7 @@ async def test_a_server_that_dies_in_between_loses_nothing_and_counts_nothing_tw
     await received(services.store, connection, hook("created"))
     dying = Reports(services, People(Remotes(FakeLabelStudio())), clock)
 
-    async def dead(_: str) -> None:
+    async def dead(event_id: str) -> None:
         raise KeyboardInterrupt
 
     dying._events.done = dead  # type: ignore[method-assign]

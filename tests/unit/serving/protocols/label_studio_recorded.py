@@ -34,7 +34,7 @@ def tasks() -> list[dict[str, Any]]:
 
 
 class FakeLabelStudio(MediaFetcher):
-    """Answers as the real one did. `down` makes it unreachable; `told` is what it was asked."""
+    """Answers as the real one did, with at most `most` tasks. `down` makes it unreachable; `told` is what it was asked."""
 
     def __init__(self, stored: list[dict[str, Any]] | None = None) -> None:
         self.tasks = {task["id"]: copy.deepcopy(task) for task in stored or []}
@@ -42,6 +42,7 @@ class FakeLabelStudio(MediaFetcher):
         self.told: list[str] = []
         self.tokens: list[str | None] = []
         self.down = False
+        self.most = 1000  # tasks in one answer
 
     async def call(self, method: str, url: str, headers: Any, body: bytes | None = None, *, most: int | None = None) -> Called:
         if self.down:
@@ -60,7 +61,8 @@ class FakeLabelStudio(MediaFetcher):
     def _answer(self, path: list[str], params: dict[str, str]) -> tuple[int, Any]:
         match path:
             case ["api", "tasks"]:
-                return 200, {"tasks": self._found(json.loads(params["query"]), int(params["page_size"]))}
+                found = self._found(json.loads(params["query"]))
+                return 200, {"tasks": found[: min(self.most, int(params["page_size"]))], "total": len(found)}
             case ["api", "projects", number]:
                 return 200, {"id": int(number), "label_config": hook("created")["project"]["label_config"], "token": INVITE}
             case ["api", "users", number] if number in self.people:
@@ -71,7 +73,7 @@ class FakeLabelStudio(MediaFetcher):
                 return (404, {"detail": "No Annotation matches the given query."}) if found is None else (200, found)
         return 404, {"detail": "Not found."}
 
-    def _found(self, query: dict[str, Any], most: int) -> list[Any]:
+    def _found(self, query: dict[str, Any]) -> list[Any]:
         found = sorted(self.tasks.values(), key=lambda task: int(task["id"]))
         for one in query.get("filters", {}).get("items", []):
             column, value = one["filter"].removeprefix("filter:tasks:"), one["value"]
@@ -81,8 +83,7 @@ class FakeLabelStudio(MediaFetcher):
                 found = [task for task in found if task[column] >= value]
         if query["ordering"] == ["-tasks:updated_at"]:
             found.sort(key=lambda task: str(task["updated_at"]), reverse=True)
-        own = [{**task, "annotations_ids": ",".join(str(one["id"]) for one in task["annotations"])} for task in found]
-        return own[:most]
+        return [{**task, "annotations_ids": ",".join(str(one["id"]) for one in task["annotations"])} for task in found]
 
 
 async def connected(store: Store, project: str, **changes: Any) -> Connection:
@@ -92,7 +93,7 @@ async def connected(store: Store, project: str, **changes: Any) -> Connection:
     return made
 
 
-def box(draft_id: str, place: int, label: str, xyxy: list[float]) -> dict[str, Any]:
+def box(draft_id: str, place: int, label: str, xyxy: Any) -> dict[str, Any]:
     return {"id": f"{draft_id}.{place}", "label": label, "xyxy": xyxy, "confidence": 0.8, "raw": {"score": 0.8, "logit": 1.0}}
 
 
