@@ -6,6 +6,7 @@ import io
 import json
 import re
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ class FakeCvat:
     queue: list[dict[str, Any]] = field(default_factory=list)
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)  # when
     updated: str = WHEN
 
     def get(self, path: str, query: Mapping[str, list[str]]) -> Any:
@@ -74,6 +76,14 @@ class FakeCvat:
                 self.ended[found[1]] = {"how": found[2], **body}
             return {}
         return None
+
+    def work_seconds(self) -> float:
+        """Return how long the newest work on the task took, from the look at its frames to the write, and forget it."""
+        first = next(n for n, one in enumerate(self.asked) if "/data/meta" in one)
+        last = max(n for n, one in enumerate(self.asked) if one.startswith(("PUT", "PATCH")))
+        seconds = self.at[last] - self.at[first]
+        self.asked, self.at = [], []
+        return seconds
 
     def ask_for(self, name: str, kind: str, **more: Any) -> None:
         """Put a request for the function into the queue, as a person does in CVAT."""
@@ -166,6 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, make: Callable[[Any], Any], status: int = 200) -> None:
         self.cvat.asked.append(f"{self.command} {self.path}")
+        self.cvat.at.append(time.perf_counter())
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         answer = make(json.loads(sent) if sent else None)
         data = answer if isinstance(answer, bytes) else json.dumps(answer if answer is not None else {"detail": "not here"}).encode()
