@@ -7,8 +7,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request
 from pydantic_core import from_json
@@ -21,7 +21,9 @@ from serving.api.access import authenticated, rates_of
 from serving.api.services import Services, services_of
 from serving.requests import DraftRequest, Item, Media, MediaKind
 
-_OFF_LOOP = 256 * 1024  # bytes of body from which parsing would keep other requests waiting
+P = ParamSpec("P")
+R = TypeVar("R")
+_OFF_LOOP = 256 * 1024  # bytes from which parsing is noticed by others
 _DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 _SPACE = str.maketrans("", "", " \t\r\n")
 
@@ -45,7 +47,12 @@ async def read_object(request: Request) -> dict[str, Any]:
         InvalidRequest: it is something else.
     """
     body = await request.body()
-    return await asyncio.to_thread(object_in, body) if len(body) > _OFF_LOOP else object_in(body)
+    return await off_loop(len(body), object_in, body)
+
+
+async def off_loop(size: int, call: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+    """Return what a call that takes in `size` bytes returns; in a thread, where that would keep other requests waiting."""
+    return await asyncio.to_thread(call, *given, **named) if size > _OFF_LOOP else call(*given, **named)
 
 
 def object_in(body: bytes) -> dict[str, Any]:

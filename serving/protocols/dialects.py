@@ -5,12 +5,20 @@ from __future__ import annotations
 from serving.protocols.cvat import dialect as cvat
 from serving.protocols.dialect import Dialect
 from serving.protocols.label_studio import dialect as label_studio
+from serving.protocols.open_inference import dialect as open_inference
 from serving.protocols.openai import dialect as openai
 from serving.protocols.roboflow import dialect as roboflow
 from serving.protocols.x_anylabeling import dialect as x_anylabeling
 
 # In alphabetical order.
-DIALECTS: tuple[Dialect, ...] = (cvat.DIALECT, label_studio.DIALECT, openai.DIALECT, roboflow.DIALECT, x_anylabeling.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (
+    cvat.DIALECT,
+    label_studio.DIALECT,
+    open_inference.DIALECT,
+    openai.DIALECT,
+    roboflow.DIALECT,
+    x_anylabeling.DIALECT,
+)
 
 
 def dialect_of(path: str) -> Dialect | None:

@@ -17,7 +17,19 @@ from candor.predictions import Task
 from serving.access import Principal
 from serving.api.parsing import parsed_form
 from serving.api.services import services_of
-from serving.protocols.asking import all_drafted, decoded, drafts_of, known, labels_of, of_bytes, of_url, read_object, ready, text_of
+from serving.protocols.asking import (
+    all_drafted,
+    decoded,
+    drafts_of,
+    known,
+    labels_of,
+    of_bytes,
+    of_url,
+    off_loop,
+    read_object,
+    ready,
+    text_of,
+)
 from serving.protocols.roboflow.answers import TASKS, described, predicted, registered
 from serving.protocols.roboflow.reading import filter_of, images_of, model_of
 from serving.requests import Item
@@ -94,7 +106,8 @@ async def _infer(request: Request, task: Task) -> JSONResponse:
     model_id = text_of(body, "model_id")
     if model_id is None:
         raise InvalidRequest("model_id: name a model; GET /roboflow/model/registry lists them")
-    items, listed = images_of(body.get("image"), services_of(request).settings.limits)
+    limits = services_of(request).settings.limits
+    items, listed = await off_loop(len(await request.body()), images_of, body.get("image"), limits)
     found = await _predicted(request, principal, items, model_of(model_id), task, body)
     return JSONResponse(found if listed else found[0])
 
@@ -126,7 +139,7 @@ async def _sent_alone(request: Request, query: Mapping[str, str]) -> Item:
     body = await request.body()
     if kind.startswith("image/") or kind == "application/octet-stream":
         return of_bytes(body, "image")
-    return of_bytes(decoded(body.decode("ascii", errors="replace"), limits.item_bytes), "image")
+    return of_bytes(await off_loop(len(body), decoded, body.decode("ascii", errors="replace"), limits.item_bytes), "image")
 
 
 async def _asked(request: Request) -> tuple[Principal, dict[str, Any]]:

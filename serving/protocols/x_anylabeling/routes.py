@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from candor.errors import InvalidRequest, UnknownModel
 from serving.access import Principal
 from serving.api.services import services_of
-from serving.protocols.asking import all_drafted, decoded, drafts_of, known, labels_of, of_bytes, read_object, text_of
+from serving.protocols.asking import all_drafted, decoded, drafts_of, known, labels_of, of_bytes, off_loop, read_object, text_of
 from serving.protocols.x_anylabeling.answers import drafted, model
 
 _TASKS = ("detection", "classification")
@@ -59,8 +59,8 @@ async def _predict(request: Request) -> Response:
     if image is None or name is None:
         raise InvalidRequest("send `model`, and `image` as base64 or a data: URL")
     least, classes = _params(body.get("params"))
-    item = of_bytes(decoded(image, services_of(request).settings.limits.item_bytes), "image")
-    (draft,) = all_drafted(await drafts_of(request, principal, [item], model=name))
+    data = await off_loop(len(image), decoded, image, services_of(request).settings.limits.item_bytes)
+    (draft,) = all_drafted(await drafts_of(request, principal, [of_bytes(data, "image")], model=name))
     return JSONResponse({"success": True, "data": drafted(draft, least, classes)})
 
 
@@ -80,4 +80,3 @@ def _params(params: Any) -> tuple[float, list[str]]:
 async def _listed(request: Request, principal: Principal) -> dict[str, Any]:
     found = await services_of(request).drafter.models(principal.team)
     return {one.name: model(one, await labels_of(request, one.version, principal.team)) for one in found if one.task in _TASKS}
-

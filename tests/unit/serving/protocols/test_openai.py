@@ -170,7 +170,7 @@ _FIELD = st.sampled_from(["response_format", "stream", "timestamp_granularities[
 _VALUE = st.text(max_size=20) | st.sampled_from(["json", "true", "word", "verbose_json"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(_FIELD, _VALUE), max_size=6), st.binary(max_size=20))
 async def test_no_form_is_an_error_of_the_server(target: Server, fields: list[tuple[str, str]], data: bytes) -> None:
     sent: list[Any] = [(name, (None, value.encode())) for name, value in fields]

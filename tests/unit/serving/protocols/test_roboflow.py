@@ -169,7 +169,7 @@ _JSON = st.recursive(
 _NAMES = st.sampled_from(["image", "confidence", "class_filter", "max_detections", "format", "api_key", "classes", "x"])
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(_NAMES, _JSON, max_size=4), st.binary(max_size=12), st.text(max_size=5))
 async def test_no_body_is_an_error_of_the_server(target: Server, body: dict[str, Any], data: bytes, confidence: str) -> None:
     for answer in (

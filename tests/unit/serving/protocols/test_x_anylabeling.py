@@ -151,7 +151,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(st.sampled_from(["model", "image", "params", "x"]), _JSON), st.dictionaries(st.text(max_size=9), _JSON, max_size=2))
 async def test_no_body_is_an_error_of_the_server(target: Server, body: dict[str, Any], params: dict[str, Any]) -> None:
     sent = {"model": "finder", "image": "aW1hZ2U=", "params": params, **body}
