@@ -23,6 +23,7 @@ from store.connections import Connection, Connections
 from store.label_studio_tasks import Tasks, Waiting
 from store.moments import utc_now
 
+_SETUP_SECONDS = 1.5  # Label Studio waits for three
 _ALIGNED_SECONDS = 10.0  # how long it is believed that a project's labels are as they should be
 _SETTLED = timedelta(seconds=FRESH_SECONDS + 0.2)  # until every process drafts in labels that were changed
 _VALUE_CHARACTERS = 4096  # of a longer value, such as a data: address, nothing is kept: Label Studio is asked for it again
@@ -43,6 +44,7 @@ class Predicting:
         self._tasks = Tasks(services.store)
         self._aligned: dict[str, tuple[tuple[Any, ...], float, Aligned]] = {}
         self._noted: dict[str, Mapping[str, Any]] = {}
+        self._running: set[asyncio.Task[Desk]] = set()
 
     async def set_up(self, connection: Connection, body: Mapping[str, Any]) -> str:
         """Take note of a labeling config, and return the model version. What does not fit is kept as the connection's problem.
@@ -51,18 +53,30 @@ class Predicting:
             Conflict: another project of Label Studio asks than the one that is connected.
         """
         _own_project(connection, body)
-        try:
-            return (await self.desk(connection, body.get("schema"), settled=False)).version
-        except InvalidRequest:
-            return await self._teller.reference(connection)
+        xml = body.get("schema")
+        noting = asyncio.create_task(self.desk(connection, xml, settled=False))
+        self._running.add(noting)
+        noting.add_done_callback(self._ended)
+        done, _ = await asyncio.wait([noting], timeout=_SETUP_SECONDS)
+        if done and not noting.exception():
+            return noting.result().version
+        return await self._version(connection, xml)  # the rest goes on, and a prediction waits for it
 
     async def version(self, connection: Connection) -> str:
         """Return the version of the labeling config that was seen last."""
         known = self._noted.get(connection.id) or connection.state
+        return await self._version(connection, known.get("config"))
+
+    async def _version(self, connection: Connection, xml: Any) -> str:
         try:
-            return (await self._teller.standing(connection, _read(known.get("config")))).version
+            return (await self._teller.standing(connection, _read(xml))).version
         except InvalidRequest:
             return await self._teller.reference(connection)
+
+    def _ended(self, noting: asyncio.Task[Desk]) -> None:
+        self._running.discard(noting)
+        if not noting.cancelled() and (error := noting.exception()) and not isinstance(error, InvalidRequest):
+            _log.warning("label_studio_config_not_noted", detail=str(error))
 
     async def predict(self, connection: Connection, body: Mapping[str, Any], request_id: str) -> list[Any]:
         """Return one entry for each task: a prediction, or an empty list where there is none yet.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from candor.errors import CandorError, InvalidRequest
+from candor.errors import CandorError, InvalidRequest, StorageUnavailable, UnknownProject
 from candor.predictions import Task
 from serving.api.services import Services
 from serving.calibrations.book import Book
@@ -18,6 +18,7 @@ from serving.protocols.label_studio.config import LabelingConfig, Layout, layout
 from serving.protocols.label_studio.connected import Choices
 from store.calibrations import Calibrations
 from store.connections import Connection
+from store.projects import Projects
 
 _HEX = 16
 _WHOLE = re.compile(r"(.*@sha256:[0-9a-f]{16})[0-9a-f]*")
@@ -62,9 +63,11 @@ class Teller:
         chosen = Choices.of(connection)
         reference = chosen.model or (await self.project(connection)).model
         try:
-            where = self._layout(config, await self._task(chosen, reference, connection.team))
+            where = self._layout(config, await self._task(chosen, reference, connection))
+        except (InvalidRequest, StorageUnavailable):
+            raise
         except CandorError as error:
-            raise error if isinstance(error, InvalidRequest) else InvalidRequest(error.detail) from error
+            raise InvalidRequest(error.detail) from error
         reference = reference or self._services.settings.tasks[where.task].model
         try:
             await self._services.resolver.refresh(reference, connection.team)
@@ -81,11 +84,18 @@ class Teller:
         """Return what stands for the version where there is no labeling config that fits: never an empty text."""
         return _short(Choices.of(connection).model or (await self.project(connection)).model or "candor")
 
-    async def _task(self, chosen: Choices, reference: str | None, team: str) -> Task | None:
-        if chosen.task or reference is None:
+    async def _task(self, chosen: Choices, reference: str | None, connection: Connection) -> Task | None:
+        """Return the task that is chosen, by the connection, its model or its project; None: none is."""
+        if chosen.task is not None:
             return chosen.task
-        await self._services.resolver.refresh(reference, team)
-        return self._services.resolver.task(reference, team)
+        if reference is not None:
+            await self._services.resolver.refresh(reference, connection.team)
+            return self._services.resolver.task(reference, connection.team)
+        try:
+            found: Task | None = (await Projects(self._services.store).get(connection.team, connection.project)).body.get("task")
+        except UnknownProject:
+            return None
+        return found
 
     def _layout(self, config: LabelingConfig, task: Task | None) -> Layout:
         """Return the layout of a task; where none is named, of the first that this server drafts and the config has a place for."""

@@ -192,6 +192,25 @@ async def test_where_nothing_fits_setup_answers_all_the_same_and_nothing_is_stor
     assert (await here.now()).state["problem"] is None
 
 
+async def test_setup_waits_for_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, quick = await paste(server, project="waits"), await paste(server, project="quick")
+    tools: Tools = server.app.state.label_studio
+    let = asyncio.Event()
+    align = tools.predicting._aligning.align
+
+    async def slow(*what: Any) -> Any:
+        await let.wait()
+        return await align(*what)
+
+    version = await quick.setup()
+    monkeypatch.setattr(predicting, "_SETUP_SECONDS", 0.01)
+    monkeypatch.setattr(tools.predicting._aligning, "align", slow)
+    assert await here.setup() == version
+    let.set()
+    assert (await here.predict([task(1)]))[0]["model_version"] == version
+    assert (await Projects(server.services.store).get("default", "waits")).body["labels"] == ["cat", "Bird", "Hund"]
+
+
 async def test_another_project_of_label_studio_is_told_so(server: Server, remote: Remote) -> None:
     here = await paste(server, project="mine", url=URL)
     body = {"tasks": [], "project": "8.1795473587", "label_config": BOXES}
