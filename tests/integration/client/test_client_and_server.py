@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,7 +15,6 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-import uvicorn
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -24,9 +22,7 @@ from client.answers import Version
 from client.api import Client, DraftOptions, Item
 from client.errors import Refused, Unreachable
 from client.retries import Retries
-from serving.loading import install_all
-from store import schema
-from tests.unit.serving.served import Server, running, settings_in
+from tests.unit.serving.served import Server
 
 T = TypeVar("T")
 LABELS = ["car", "van", "bus"]
@@ -36,22 +32,6 @@ MANIFEST = {"schema": 1, "family": "onnx", "task": "classification", "labels": L
 async def away(work: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """Do the client's blocking work where it does not hold up the server."""
     return await asyncio.to_thread(work, *arguments, **named)
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[tuple[Server, str]]:
-    """A server and its address."""
-    settings = settings_in(tmp_path / "server")
-    await away(schema.migrate, settings.storage.database_url)
-    await away(install_all, settings)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        async with running(settings) as server:
-            http = uvicorn.Server(uvicorn.Config(server.app, lifespan="off", log_level="error"))
-            serving = asyncio.create_task(http.serve([listening]))
-            yield server, f"http://127.0.0.1:{listening.getsockname()[1]}"
-            http.should_exit = True
-            await serving
 
 
 class Breaking(httpx.HTTPTransport):

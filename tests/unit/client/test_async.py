@@ -33,7 +33,7 @@ class Holding:
         self.go = asyncio.Event()
 
     def client(self) -> AsyncClient:
-        return AsyncClient(transport=httpx.MockTransport(self.handle))  # type: ignore[arg-type]
+        return AsyncClient(transport=httpx.MockTransport(self.handle))
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
         items = [item["id"] for item in json.loads(await request.aread())["items"]]
@@ -119,7 +119,7 @@ async def test_a_loop_that_is_left_early_ends_its_requests() -> None:
             await held.wait()
         return server.handle(request)
 
-    candor = AsyncClient(transport=httpx.MockTransport(handle))  # type: ignore[arg-type]
+    candor = AsyncClient(transport=httpx.MockTransport(handle))
     async with aclosing(candor.draft_items(ITEMS, batch=1, jobs=2)) as drafts:
         async for draft in drafts:
             assert draft["item"] == "a"
@@ -162,7 +162,7 @@ async def test_an_error_ends_the_others_and_what_came_before_is_there() -> None:
             return httpx.Response(200, json={"drafts": [{"item": "a"}]})
         return problem("unknown_model", 404) if name == "b" else await server.handle(request)
 
-    drafts = AsyncClient(transport=httpx.MockTransport(handle)).draft_items(ITEMS, batch=1, jobs=3)  # type: ignore[arg-type]
+    drafts = AsyncClient(transport=httpx.MockTransport(handle)).draft_items(ITEMS, batch=1, jobs=3)
     assert (await anext(drafts))["item"] == "a"
     with pytest.raises(Refused, match="unknown_model"):
         await anext(drafts)

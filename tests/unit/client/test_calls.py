@@ -67,7 +67,12 @@ def paged(request: httpx.Request) -> Any:
 
 async def test_pages_are_followed_to_the_last_and_asked_for_when_needed() -> None:
     asked: list[str] = []
-    candor = answering(lambda request: asked.append(str(request.url)) or paged(request))
+
+    def answer(request: httpx.Request) -> Any:
+        asked.append(str(request.url))
+        return paged(request)
+
+    candor = answering(answer)
     projects = candor.projects()
     assert asked == []
     assert next(projects)["name"] == "p1"
@@ -105,9 +110,10 @@ def test_what_can_not_be_done_twice_is_not_sent_twice() -> None:
         asked.append(request)
         return problem("overloaded", 503, retryable=True) if len(asked) < 3 else {"id": "whk_1", "secret": "whsec_1"}
 
-    for call in (lambda one: one.create_key("k", ["draft"]), lambda one: one.create_webhook("https://a", ["job.done"])):
-        with pytest.raises(Unreachable, match="broke"):
-            call(answering(broken))
+    with pytest.raises(Unreachable, match="broke"):
+        answering(broken).create_key("k", ["draft"])
+    with pytest.raises(Unreachable, match="broke"):
+        answering(broken).create_webhook("https://a", ["job.done"])
     assert len(asked) == 2
     asked.clear()
     assert answering(busy).create_webhook("https://a", ["job.done"])["secret"] == "whsec_1"  # refused: it was not done
@@ -115,7 +121,9 @@ def test_what_can_not_be_done_twice_is_not_sent_twice() -> None:
 
 def test_routes_are_asked_as_they_are() -> None:
     asked: list[str] = []
-    everything = {name: [] for name in ("history", "deliveries", "entries", "keys", "jobs", "calibrations", "arms", "webhooks")}
+    everything: dict[str, Any] = {
+        name: [] for name in ("history", "deliveries", "entries", "keys", "jobs", "calibrations", "arms", "webhooks")
+    }
     whole = {**everything, "job": {"id": "j"}, "removed": 2, "replayed": 3, "added": 1, "record": {}, "model_version": "m", "state": "x"}
 
     def answer(request: httpx.Request) -> Any:
