@@ -1,7 +1,7 @@
-"""A function for `cvat-cli`: `--function-module client.cvat.function`, or `--function-file` with the path of this file.
+"""A function for `cvat-cli`: `--function-module candor_client.cvat`, or `--function-file` with the path of this file.
 
     export CANDOR_API_KEY=cdr_…
-    cvat-cli task auto-annotate 7 --function-module client.cvat.function -p url=str:http://127.0.0.1:8000 -p model=str:yolov3-tiny
+    cvat-cli task auto-annotate 7 --function-module candor_client.cvat -p url=str:http://127.0.0.1:8000 -p model=str:yolov3-tiny
 
 CVAT's driver asks for one frame at a time; `candor cvat annotate` asks for many at once.
 """

@@ -40,7 +40,7 @@ class FakeCvat:
         """Answer a GET: JSON, or bytes; None where there is nothing."""
         if found := re.fullmatch(r"/api/functions/(\d+)", path):
             return self.functions[int(found[1])]
-        answers = {
+        answers: dict[str, Callable[[], Any]] = {
             "/api/server/about": lambda: {"name": "CVAT", "description": "", "version": "2.80.0", "logo_url": "", "subtitle": ""},
             "/api/tasks/7": self._task,
             "/api/labels": lambda: {"count": 1, "next": None, "previous": None, "results": [self._label(one) for one in self.labels]},
