@@ -7,11 +7,12 @@ import base64
 import hashlib
 from pathlib import Path
 
+from serving.loading import install_all
 from tests.unit.serving.arms.armed import draws_of, put
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.protocols.test_cvat import invoke, replay, spec_of
-from tests.unit.serving.served import Gate, Server, calibration_of, image, is_problem, running, settings_in
+from tests.unit.serving.served import Gate, Server, calibration_of, image, is_problem, model, running, settings_in
 
 
 async def test_a_class_is_one_tag_with_its_confidence(folder: Path) -> None:
@@ -88,3 +89,13 @@ async def test_a_queue_that_stays_full_is_told_before_cvat_gives_up(folder: Path
         is_problem(answer, 503, "overloaded")
         gate.opened.set()
         assert (await first)[0]["labels"] is not None
+
+
+async def test_a_model_that_loads_is_waited_for(folder: Path) -> None:
+    models = {**settings_in(folder).models, "finder": model("detection", options_load=0.25)}
+    settings = settings_in(folder, models=models)
+    install_all(settings)
+    async with running(settings) as server:
+        is_problem(await invoke(server, "model-finder", headers={"X-Nuclio-Invoke-Timeout": "0.1s"}), 503, "not_ready")
+        answer = await invoke(server, "model-finder", headers={"X-Nuclio-Invoke-Timeout": "9s"})
+        assert answer.status_code == 200, answer.text
