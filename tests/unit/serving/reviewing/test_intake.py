@@ -327,6 +327,16 @@ async def _stored_row(site: Server, draft: Any) -> ReviewRow:
     return row
 
 
+async def test_outcomes_are_only_added(site: Server, namer: Manifest) -> None:
+    hidden = drafted(namer, "kept", "kept")
+    await save(site.services.store, hidden, drew(hidden, "withheld"))
+    for entry in (reviewed(hidden, "cat", "kept"), {"event_id": "kept", "deleted": True}):
+        await post(site, entry)
+    for table in (outcome_table, withdrawals):
+        with pytest.raises(Conflict):
+            await site.services.store.execute(sa.delete(table))
+
+
 async def test_only_leads_read_gold_and_reviewers_send_reviews(folder: Any) -> None:
     async with running(with_keys(folder)) as server:
         drafts, reviews, leads = [await caller(server, "birds", scope) for scope in ("draft", "review", "register")]
@@ -348,13 +358,3 @@ async def test_only_leads_read_gold_and_reviewers_send_reviews(folder: Any) -> N
         assert theirs["error"]["code"] == "unknown_draft"
         (mine,) = await post(server, reviewed(drafted_["id"], None), headers=reviews)
         assert mine["verdict"] in ("accepted", "rejected")
-
-
-async def test_outcomes_are_only_added(site: Server, namer: Manifest) -> None:
-    hidden = drafted(namer, "kept", "kept")
-    await save(site.services.store, hidden, drew(hidden, "withheld"))
-    for entry in (reviewed(hidden, "cat", "kept"), {"event_id": "kept", "deleted": True}):
-        await post(site, entry)
-    for table in (outcome_table, withdrawals):
-        with pytest.raises(Conflict):
-            await site.services.store.execute(sa.delete(table))
