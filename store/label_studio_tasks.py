@@ -127,7 +127,8 @@ class Tasks:
         due = tasks.c.state.in_(("queued", "processing")), tasks.c.next_at <= now
 
         async def work(connection: AsyncConnection) -> list[TaskRow]:
-            first = (await connection.execute(sa.select(tasks.c.connection).where(*due).order_by(tasks.c.next_at).limit(1))).first()
+            next_one = sa.select(tasks.c.connection).where(*due).order_by(tasks.c.next_at).limit(1)
+            first = (await connection.execute(next_one.with_for_update(skip_locked=True))).first()
             if first is None:
                 return []
             chosen = sa.select(tasks).where(*due, tasks.c.connection == first.connection).order_by(tasks.c.next_at, tasks.c.task)

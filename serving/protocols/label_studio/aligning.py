@@ -23,12 +23,14 @@ from store.audit import Actor
 from store.connections import Connection, Connections
 from store.projects import Project, Projects
 
+_TRIES = 3
+
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """When the project's labels were changed, if they were; what is wrong with them, in words for a person; and whether any fits."""
+    """When a project whose labels follow was changed last; what is wrong with them, in words for a person; and whether any fits."""
 
     changed_at: datetime | None = None
     problem: str | None = None
@@ -44,9 +46,16 @@ class Aligning:
 
     async def align(self, connection: Connection, standing: Standing) -> Aligned:
         """Let the project have the labels of the labeling config, or say what of its own labels has no place there."""
-        layout = standing.layout
-        if layout.task == "transcription":
+        if standing.layout.task == "transcription":
             return Aligned()
+        for _ in range(_TRIES):
+            try:
+                return await self._align(connection, standing)
+            except Conflict:  # another server has just set them, or somebody changed something else
+                continue
+        return Aligned(problem="the project is changed all the time, so that its labels can't follow the labeling config")
+
+    async def _align(self, connection: Connection, standing: Standing) -> Aligned:
         project = await self._project(connection)
         body = dict(project.body) if project else ProjectBody().as_json()  # type: ignore[call-arg]
         own = {name: body.get(name) for name in ("labels", "label_map")}
@@ -54,25 +63,28 @@ class Aligning:
         wanted = _wanted(standing)
         if own not in ({"labels": None, "label_map": None}, kept, wanted):  # somebody has set them
             labels = _all(own)
-            known = own_labels(labels, layout)
+            known = own_labels(labels, standing.layout)
             return Aligned(problem=_not_there([one for one in labels if one not in known]), fits=bool(known))
         if wanted is None:  # the model's classes are not known yet
             return Aligned()
         try:
-            changed = await self._set(connection, project, {**body, **wanted}) if own != wanted else None
-        except (Conflict, ValidationError) as error:
-            return Aligned(problem=f"the project's labels can't follow the labeling config: {_told(error)}")
+            if project is None or own != wanted:
+                project = await self._set(connection, project, {**body, **wanted})
+        except ValidationError as error:
+            told = error.errors()[0]["msg"]
+            return Aligned(problem=f"the project's labels can't follow the labeling config: {told}")
         if kept != wanted:
             await self._connections.keep(connection.id, {"labels": wanted})
-        return Aligned(changed) if _fits(standing) else Aligned(changed, _nothing_fits(standing), fits=False)
+        problem = None if _fits(standing) else _nothing_fits(standing)
+        return Aligned(project.changed_at, problem, fits=problem is None)
 
-    async def _set(self, connection: Connection, project: Project | None, body: Mapping[str, Any]) -> datetime:
+    async def _set(self, connection: Connection, project: Project | None, body: Mapping[str, Any]) -> Project:
         checked = ProjectBody.model_validate(dict(body)).as_json()
         actor = Actor(connection.team, connection.id)
         expected = project.revision if project else 0
         changed = await self._projects.put(actor, connection.project, checked, expected)
         _log.info("label_studio_labels_set", connection=connection.id, project=connection.project, labels=len(checked["labels"] or ()))
-        return changed.changed_at
+        return changed
 
     async def _project(self, connection: Connection) -> Project | None:
         try:
@@ -114,7 +126,3 @@ def _not_there(missing: list[str]) -> str | None:
 
 def _some(names: list[str]) -> str:
     return ", ".join(repr(name[:40]) for name in names[:8]) + (" …" if len(names) > 8 else "")
-
-
-def _told(error: Conflict | ValidationError) -> str:
-    return error.detail if isinstance(error, Conflict) else str(error.errors()[0]["msg"])

@@ -13,9 +13,11 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from serving.projects import book
+from serving.projects.body import ProjectBody
 from serving.protocols.label_studio import drafting, predicting, pushing
 from serving.protocols.label_studio.pushing import Pusher
 from serving.protocols.label_studio.tools import Tools
+from store.audit import Actor
 from store.label_studio_tasks import Tasks
 from store.moments import utc_now
 from store.projects import Projects
@@ -289,3 +291,13 @@ async def test_what_a_lost_answer_had_brought_is_not_pushed_twice(
     assert await pusher.tend() == 2
     assert [one["task"] for one in remote.taken] == [2]
     assert await tasks.counts(here.connection.id) == {"done": 2}
+
+
+async def test_servers_that_set_the_labels_at_once_agree(server: Server) -> None:
+    here = await paste(server, project="at-once")
+    tools: Tools = server.app.state.label_studio
+    desk = await tools.predicting.desk(await here.now(), BOXES)
+    await Projects(server.services.store).put(Actor("default", "none"), "at-once", ProjectBody().as_json())  # type: ignore[call-arg]
+    aligned = await asyncio.gather(*(tools.predicting._aligning.align(here.connection, desk.standing) for _ in range(3)))
+    assert [(one.fits, one.problem) for one in aligned] == [(True, None)] * 3
+    assert (await Projects(server.services.store).get("default", "at-once")).body["labels"] == ["cat", "Bird", "Hund"]
