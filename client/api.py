@@ -15,7 +15,7 @@ import httpx
 from client import drafting, projects
 from client.access import AccessCalls
 from client.answers import Draft, Ready, Review, Reviewed
-from client.bulk import BATCH_BYTES, Send, draft_batch, in_order
+from client.bulk import BATCH_BYTES, HELD_BYTES, Send, draft_batch, in_order
 from client.calibrations import CalibrationCalls
 from client.connection import DEFAULT_URL, Connection
 from client.drafting import DraftCalls, DraftOptions, Item
@@ -56,7 +56,7 @@ class Client(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookC
         Raises:
             ClientError: a request as a whole failed; what came before has been yielded.
         """
-        return self._in_bulk(lambda some: drafting.draft_files(some, options), files, batch, jobs)
+        return self._in_bulk(lambda some: drafting.draft_files(some, options), files, (batch, BATCH_BYTES), jobs)
 
     def draft_items(
         self, items: Iterable[Item], options: DraftOptions = drafting.ANY, *, batch: int = 16, jobs: int = 4
@@ -66,7 +66,7 @@ class Client(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookC
         Raises:
             ClientError: a request as a whole failed; what came before has been yielded.
         """
-        return self._in_bulk(lambda some: drafting.draft(some, options), items, batch, jobs)
+        return self._in_bulk(lambda some: drafting.draft(some, options), items, (batch, HELD_BYTES), jobs)
 
     def report_all(self, reviews: Iterable[Review], *, batch: int = 1000, jobs: int = 1) -> Iterator[Reviewed]:
         """Report many reviews, `batch` in a request; entries come in the reviews' order.
@@ -93,11 +93,11 @@ class Client(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, WebhookC
             raise self._link.unreachable(error) from error
         return read_ready(response)
 
-    def _in_bulk(self, send: Send[S], entries: Iterable[S], batch: int, jobs: int) -> Iterator[Draft]:
+    def _in_bulk(self, send: Send[S], entries: Iterable[S], batch: tuple[int, int], jobs: int) -> Iterator[Draft]:
         def draft(some: Sequence[S]) -> list[Draft]:
             return self.run(draft_batch(send, some, self.retries))
 
-        for answers in in_order(draft, batches(entries, batch, BATCH_BYTES), jobs):
+        for answers in in_order(draft, batches(entries, *batch), jobs):
             yield from answers
 
 

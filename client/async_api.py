@@ -19,7 +19,7 @@ from client.access import AccessCalls
 from client.answers import Draft, Ready, Review, Reviewed
 from client.api import read_ready
 from client.async_connection import AsyncConnection
-from client.bulk import BATCH_BYTES, Send, batches_async, draft_batch, in_order_async
+from client.bulk import BATCH_BYTES, HELD_BYTES, Send, batches_async, draft_batch, in_order_async
 from client.calibrations import CalibrationCalls
 from client.drafting import DraftCalls, DraftOptions, Item
 from client.files import MediaFile, S, find_media
@@ -62,7 +62,7 @@ class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, Web
         Raises:
             ClientError: a request as a whole failed; what came before has been yielded.
         """
-        return self._in_bulk(lambda some: drafting.draft_files(some, options), files, batch, jobs)
+        return self._in_bulk(lambda some: drafting.draft_files(some, options), files, (batch, BATCH_BYTES), jobs)
 
     def draft_items(
         self, items: Iterable[Item] | AsyncIterable[Item], options: DraftOptions = drafting.ANY, *, batch: int = 16, jobs: int = 4
@@ -72,7 +72,7 @@ class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, Web
         Raises:
             ClientError: a request as a whole failed; what came before has been yielded.
         """
-        return self._in_bulk(lambda some: drafting.draft(some, options), items, batch, jobs)
+        return self._in_bulk(lambda some: drafting.draft(some, options), items, (batch, HELD_BYTES), jobs)
 
     async def report_all(
         self, reviews: Iterable[Review] | AsyncIterable[Review], *, batch: int = 1000, jobs: int = 1
@@ -103,11 +103,13 @@ class AsyncClient(DraftCalls, RegistryCalls, CalibrationCalls, ProjectCalls, Web
             raise self._link.unreachable(error) from error
         return read_ready(response)
 
-    async def _in_bulk(self, send: Send[S], entries: Iterable[S] | AsyncIterable[S], batch: int, jobs: int) -> AsyncGenerator[Draft, None]:
+    async def _in_bulk(
+        self, send: Send[S], entries: Iterable[S] | AsyncIterable[S], batch: tuple[int, int], jobs: int
+    ) -> AsyncGenerator[Draft, None]:
         async def draft(some: Sequence[S]) -> list[Draft]:
             return await self.run(draft_batch(send, some, self.retries))
 
-        async with aclosing(in_order_async(draft, batches_async(entries, batch, BATCH_BYTES), jobs)) as results:
+        async with aclosing(in_order_async(draft, batches_async(entries, *batch), jobs)) as results:
             async for answers in results:
                 for answer in answers:
                     yield answer

@@ -19,6 +19,7 @@ from client.files import Batch, MediaFile, S, Sendable, batches
 from client.retries import Retries
 
 BATCH_BYTES = 64 * 2**20  # of one request, far under what a server takes, so that a retry costs little
+HELD_BYTES = 16 * 2**20  # the same of items that are held in memory, in several batches at once
 AHEAD = 4  # times as many batches as run at once are held: those that run, that wait, and whose answers wait for a slower one before them
 _ITEM_ROUNDS = 3  # times that an item which failed alone, for a passing reason, is sent
 

@@ -10,12 +10,14 @@ from typing import Any, get_type_hints
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from client import answers
 from client.api import Client
 from client.async_api import AsyncClient
 from client.errors import ClientError, Refused, UnexpectedAnswer, Unreachable
 from client.retries import Retries
+from serving.api.webhook_schemas import DeliveryAnswer, NewWebhookAnswer, WebhookBody
 from tests.unit.client.fake_server import problem
 
 SECRET = "cdr_01J_verysecret"
@@ -56,6 +58,14 @@ def answering(answer: Callable[[httpx.Request], Any], **settings: Any) -> Client
 def test_the_types_are_those_of_the_api(name: str) -> None:
     schemas = json.loads((ROOT / "docs/reference/openapi.json").read_text())["components"]["schemas"]
     assert set(get_type_hints(getattr(answers, name))) == set(schemas[SCHEMAS[name]]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [(answers.Webhook, WebhookBody), (answers.NewWebhook, NewWebhookAnswer), (answers.Delivery, DeliveryAnswer)],
+)
+def test_the_types_of_webhooks_are_those_of_the_api(kind: type, model: type[BaseModel]) -> None:
+    assert set(get_type_hints(kind)) == set(model.model_fields)
 
 
 def paged(request: httpx.Request) -> Any:
