@@ -64,7 +64,8 @@ def _add_making(router: APIRouter) -> None:
         candor_url = body.candor_url or str(request.base_url).rstrip("/")
         wish = Wish(candor_url, body.url, body.token, body.remote_project, body.choices())
         made = await _connecting(request).connect(actor_of(request), project, wish)
-        return JSONResponse(answer_as_json(made.connection, made.findings, made.base), 201 if made.new else 200)
+        told = answer_as_json(made.connection, made.findings, made.base)
+        return JSONResponse(told, 201 if made.new else 200, headers={"Cache-Control": "no-store"})
 
 
 def _add_reading(router: APIRouter) -> None:

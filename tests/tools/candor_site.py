@@ -18,7 +18,7 @@ import uvicorn
 from candor.predictions import TASKS
 from serving.api.services import Services
 from serving.composition import local_drafters, opened_store, router
-from serving.config import Settings
+from serving.config import Settings, absolute, load_settings
 from serving.deployments.environment import free_port
 from serving.http.app import create_app
 from serving.jobs.worker import Resolved
@@ -26,7 +26,7 @@ from serving.loading import install_all
 from tests.unit.serving.served import settings_in
 
 ROOT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 120
+_START_SECONDS = 240
 
 
 class CandorSite:
@@ -81,6 +81,14 @@ class CandorSite:
     def log(self) -> str:
         """Return the end of what it logged."""
         return (self.folder / "site.log").read_text(errors="replace")[-4000:]
+
+
+def with_models(folder: Path, **changes: Any) -> CandorSite:
+    """Return a Candor with the models of configs/default.yaml and their calibrations, as `make demo` installs them, instead of fake ones."""
+    of_config = absolute(load_settings(ROOT / "configs" / "default.yaml"), ROOT)
+    places = {"database_url": f"sqlite+aiosqlite:///{folder}/candor.db", "blobs": str(folder / "blobs")}
+    storage = of_config.storage.model_copy(update=places)
+    return CandorSite(folder, tasks=of_config.tasks, models=of_config.models, storage=storage, **changes)
 
 
 def main(settings_file: str, port: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.tools import label_studio as tool
-from tests.tools.candor_site import CandorSite
+from tests.tools.candor_site import CandorSite, with_models
 from tests.tools.label_studio import LabelStudioSite
 
 HERE = Path(__file__).parent
@@ -52,6 +52,17 @@ def other_label_studio(tmp_path: Path) -> Iterator[Callable[..., LabelStudioSite
 def candor_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CandorSite]:
     """A Candor over fake models, without keys, in a process of its own, for all tests of a file: each has projects of its own."""
     site = CandorSite(tmp_path_factory.mktemp("candor"))
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture(scope="module")
+def candor_with_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CandorSite]:
+    """A Candor over the real models and calibrations of configs/default.yaml, otherwise as `candor_server`."""
+    site = with_models(tmp_path_factory.mktemp("candor-with-models"))
     try:
         site.start()
         yield site

@@ -221,6 +221,10 @@ async def _remote_project(remote: LabelStudio, wanted: str | None) -> Mapping[st
     named = [one for one in projects if one.get("title") == wanted]
     if len(named) == 1:
         return await remote.project(str(named[0]["id"]))
+    if named:
+        raise InvalidRequest(
+            f"more than one project of Label Studio is called {wanted!r}: name its id, {' or '.join(str(one['id']) for one in named)}"
+        )
     there = ", ".join(f"{one['id']} {str(one.get('title'))[:40]!r}" for one in projects[:10]) or "none"
     raise InvalidRequest(f"Label Studio has no project {wanted or ''} that this token may see; its projects: {there}")
 
