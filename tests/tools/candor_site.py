@@ -84,7 +84,7 @@ class CandorSite:
 
 
 def with_models(folder: Path, **changes: Any) -> CandorSite:
-    """Return a Candor with the models of configs/default.yaml and their calibrations, as `make demo` installs them, instead of fake ones."""
+    """Return a Candor with the models of configs/default.yaml and their calibrations, as `make demo` installs them."""
     of_config = absolute(load_settings(ROOT / "configs" / "default.yaml"), ROOT)
     places = {"database_url": f"sqlite+aiosqlite:///{folder}/candor.db", "blobs": str(folder / "blobs")}
     storage = of_config.storage.model_copy(update=places)
