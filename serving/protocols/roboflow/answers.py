@@ -60,4 +60,5 @@ def _label(label: Mapping[str, Any], number: Mapping[str, int]) -> dict[str, Any
         return named
     left, top, right, bottom = label["xyxy"]
     box = {"x": (left + right) / 2, "y": (top + bottom) / 2, "width": right - left, "height": bottom - top}
+    box = {name: round(value, 4) for name, value in box.items()}
     return {**box, **named, "detection_id": label["id"]}
