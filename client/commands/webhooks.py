@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from client.commands.options import DEFAULT_URL, Json, Key, Url, print_json
 from client.commands.told import FAILED_REQUEST, told
@@ -19,7 +19,7 @@ from client.retries import Retries
 
 webhooks = typer.Typer(help="Have other systems told of what happens.", no_args_is_help=True)
 
-Id: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="Id of the webhook, whk_….")]
+Id: TypeAlias = Annotated[str, typer.Argument(help="Id of the webhook, whk_….")]
 _EVENTS = "drafts.ready,job.done,job.failed,alarm.raised,alarm.cleared,calibration.alarm"
 _LOOKS, _SECONDS = 20, 1.0  # how often and after how long `test` asks what became of its ping
 
@@ -132,7 +132,7 @@ def ping(webhook: Id, url: Url = DEFAULT_URL, key: Key = None) -> None:
 
 def webhooks_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of webhooks; of an address only its host, for the rest may be a secret."""
-    table = Table("id", "host", "events", "project", "made")
+    table = Table(Column("id", no_wrap=True), "host", "events", "project", "made")
     for one in found:
         cells = (one["id"], urlsplit(one["url"]).hostname, ", ".join(one["events"]), one["project"] or "", _moment(one["created_at"]))
         table.add_row(*(_plain(cell) for cell in cells))
@@ -140,11 +140,10 @@ def webhooks_table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def deliveries_table(found: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table of deliveries."""
-    table = Table("id", "event", "about", "state", "attempts", "made", "next", "error")
+    """Return a table of deliveries. Ids are whole: they are what `replay` takes."""
+    table = Table(*(Column(name, no_wrap=True) for name in ("id", "event", "state")), "tried", "error")
     for one in found:
-        words = (one[name] for name in ("id", "event", "about", "state", "attempts"))
-        cells = (*words, _moment(one["created_at"]), _moment(one["next_at"]), one["error"] or "")
+        cells = (*(one[name] for name in ("id", "event", "state", "attempts")), one["error"] or "")
         table.add_row(*(_plain(cell) for cell in cells))
     return table
 
@@ -161,7 +160,9 @@ def _print_secret(console: Console, made: Mapping[str, Any], *, json: bool) -> N
     if json:
         print_json(made)
         return
-    console.print(f"{made['id']}: {', '.join(made['events'])}. Its secret is shown only now:", markup=False, highlight=False)
+    console.print(
+        f"{made['id']}: {', '.join(made['events'])}. Its secret is shown only now:", markup=False, highlight=False, soft_wrap=True
+    )
     typer.echo(made["secret"])
 
 

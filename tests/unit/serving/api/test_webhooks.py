@@ -51,7 +51,14 @@ async def test_a_webhook_is_its_teams_and_shows_its_secret_once(folder: Path) ->
             is_problem(await server.client.request(method, path + tail, headers=worker), 403, "forbidden")
         assert (await server.client.delete(path, headers=lead)).status_code == 204
         is_problem(await server.client.get(path, headers=lead), 404, "not_found")
-        for wrong in ({"url": "nowhere"}, {"events": []}, {"events": ["ping"]}, {"project": "street", "events": ["job.done"]}, {"x": 1}):
+        wrongs: list[dict[str, Any]] = [
+            {"url": "nowhere"},
+            {"events": []},
+            {"events": ["ping"]},
+            {"project": "street", "events": ["job.done"]},
+            {"x": 1},
+        ]
+        for wrong in wrongs:
             body = {"url": NOWHERE, "events": ["drafts.ready"], **wrong}
             is_problem(await server.client.post("/v1/webhooks", json=body, headers=lead), 422, "invalid_request")
 
