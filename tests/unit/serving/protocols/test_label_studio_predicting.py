@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from serving.protocols.label_studio import drafting, predicting, pushing
 from serving.protocols.label_studio.pushing import Pusher
 from serving.protocols.label_studio.tools import Tools
 from store.audit import Actor
+from store.connections import Connections
 from store.label_studio_tasks import Tasks
 from store.moments import utc_now
 from store.projects import Projects
@@ -26,6 +28,8 @@ from tests.unit.serving.arms.armed import OFTEN, draws_of, put
 from tests.unit.serving.protocols.calibrated import calibrated_server
 from tests.unit.serving.protocols.label_studio import BOXES, ONE, SEGMENTS, SEVERAL, URL, WHOLE, Remote, paste, task
 from tests.unit.serving.served import Server, cancelled
+
+RECORDED = Path(__file__).parent / "recorded/label_studio"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -301,3 +305,23 @@ async def test_servers_that_set_the_labels_at_once_agree(server: Server) -> None
     aligned = await asyncio.gather(*(tools.predicting._aligning.align(here.connection, desk.standing) for _ in range(3)))
     assert [(one.fits, one.problem) for one in aligned] == [(True, None)] * 3
     assert (await Projects(server.services.store).get("default", "at-once")).body["labels"] == ["cat", "Bird", "Hund"]
+
+
+@pytest.mark.parametrize("kind", ["boxes", "segments"])
+async def test_what_label_studio_1_23_2_asked_is_answered(server: Server, remote: Remote, kind: str) -> None:
+    said = json.loads((RECORDED / "asking.json").read_text())[kind]
+    here = await paste(server, project=f"recorded-{kind}")
+    (asked,) = said["predict"]["tasks"]
+    connections = Connections(server.services.store)
+    fields = {"url": URL, "token": "t", "remote_project": str(asked["project"])}
+    await connections.change(Actor("default", "none"), here.connection.id, **fields)
+    remote.media = {next(iter(asked["data"].values())): b'{"units": 2}'}
+    answers = {}
+    for address in ("setup", "predict"):
+        answer = await server.client.post(f"{here.base}/{address}", content=json.dumps(said[address]), headers=said["headers"])
+        assert answer.status_code == 200, answer.text
+        answers[address] = answer.json()
+    (entry,) = answers["predict"]["results"]
+    assert entry["model_version"] == answers["setup"]["model_version"]
+    assert [one["type"] for one in entry["result"]][:2] == {"boxes": ["rectanglelabels"] * 2, "segments": ["labels", "textarea"]}[kind]
+    assert list(remote.media) == remote.fetched
