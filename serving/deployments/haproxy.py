@@ -7,6 +7,7 @@ edits the file and becomes HAProxy:
 - Each request gets a connection of its own to the replica. Where one that was used before breaks, HAProxy closes the client's without a
   word, so that the client sends its request again; ours is to be told what happened.
 - Metrics and statistics listen on loopback, not on every interface.
+- Nothing is logged to syslog: Serve's lines hold whole addresses, and tools' addresses hold secrets. Candor logs requests itself.
 - What HAProxy answers by itself, when no replica can, is a problem as the API describes it.
 """
 
@@ -21,6 +22,8 @@ _LOST = (
     '"detail":"the process that drafted this request stopped, or none is ready; send it again","retryable":true,"retry_after":5}'
 )
 _EDITS = (
+    r"/^    log global$/d",
+    r"/^    option httplog$/d",
     r"s|^    option abortonclose$|&\n    option http-buffer-request|",
     r"s|^    http-reuse always$|    option http-server-close|",
     r"s|^    bind :\([0-9]*\)$|    bind 127.0.0.1:\1|",

@@ -10,6 +10,8 @@ from serving.deployments.haproxy import write_program
 
 _WRITTEN = """defaults
     mode http
+    log global
+    option httplog
     option abortonclose
     errorfile 502 /elsewhere/500.http
     errorfile 503 /elsewhere/500.http
@@ -34,6 +36,7 @@ def test_the_program_edits_the_configuration_and_runs_haproxy(tmp_path: Path) ->
     edited = config.read_text().splitlines()
     assert "    option http-buffer-request" in edited
     assert "    option http-server-close" in edited
+    assert not any("log" in line for line in edited)  # secrets of other tools' addresses
     assert [line.strip() for line in edited if "bind" in line] == ["bind 127.0.0.1:9101", "bind 127.0.0.1:8000", "bind 127.0.0.1:8404"]
     assert [line.split()[-1] for line in edited if "errorfile" in line] == [str(tmp_path / "lost.http")] * 3
 
