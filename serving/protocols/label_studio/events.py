@@ -6,6 +6,7 @@ soon as it is in the queue, and what is behind it happens here, again and again 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -98,8 +99,22 @@ class Reports:
         self._gold = GoldService(store, services.manifests, self._intake)
 
     async def work(self) -> int:
-        """Deal with what is due, and return how many events that were. One that fails waits for its next turn; the others go on."""
-        events = await self._events.claim(_AT_ONCE)
+        """Deal with what is due, and return how many events that were. One that fails waits for its next turn; the others go on.
+
+        Raises:
+            StorageUnavailable: the store refuses; what was not dealt with is taken up again later.
+        """
+        claimed = await self._events.claim(_AT_ONCE)
+        by_connection: dict[str, list[Event]] = {}
+        for event in claimed:
+            by_connection.setdefault(event.connection, []).append(event)
+        ended = await asyncio.gather(*(self._each(some) for some in by_connection.values()), return_exceptions=True)
+        if broken := next((one for one in ended if one is not None), None):
+            raise broken
+        return len(claimed)
+
+    async def _each(self, events: Sequence[Event]) -> None:
+        """Deal with one connection's events, one after another."""
         for event in events:
             try:
                 if event.attempts > ATTEMPTS:  # whoever tried it never came to an end
@@ -112,7 +127,6 @@ class Reports:
                 await self._put_off(event, repr(error))
             else:
                 await self._events.done(event.id)
-        return len(events)
 
     async def _put_off(self, event: Event, error: str) -> None:
         again = wait(event.attempts)
@@ -131,7 +145,10 @@ class Reports:
 
     async def _left(self, connection: Connection, report: Report, config: str) -> None:
         """Take in how somebody left an annotation."""
-        draft = await self._known_draft(connection, report) or await self._draft_of(connection, report)
+        known = await self._row(connection, report)
+        if known is not None and (known.deleted or known.updated_at == report.moment):
+            return  # it is told by a webhook, and found by asking too
+        draft = await self._known_draft(connection, report, known) or await self._draft_of(connection, report)
 
         def noted(row: Annotation) -> Mapping[str, Any]:
             return {} if draft is None or row.deleted else {"edits": edits.with_edit(row.edits or {}, report)}
@@ -181,10 +198,13 @@ class Reports:
         if row.gold:
             await self._ungild(connection, f"{project}:{row.task}")
 
-    async def _known_draft(self, connection: Connection, report: Report) -> Draft | None:
-        """Return the draft that earlier reports of an annotation were about: it stays so, though its task may have a newer one since."""
+    async def _row(self, connection: Connection, report: Report) -> Annotation | None:
         rows = await self._annotations.of_tasks(connection.id, [report.task])
-        people = next((edits.people_of(row.edits or {}) for row in rows if row.annotation == report.id), [])
+        return next((row for row in rows if row.annotation == report.id), None)
+
+    async def _known_draft(self, connection: Connection, report: Report, known: Annotation | None) -> Draft | None:
+        """Return the draft that earlier reports of an annotation were about: it stays so, though its task may have a newer one since."""
+        people = edits.people_of((known.edits if known is not None else None) or {})
         found = await self._reviews.drafts_of(connection.team, [event_of(connection, report.id, by) for by in people])
         ids = list(dict.fromkeys(found.values()))
         return (await self._drafts.drafts(ids)).get(ids[0]) if ids else None

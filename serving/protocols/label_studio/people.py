@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from candor.errors import MediaUnreachable
 from serving.media import MediaFetcher
 from serving.protocols.label_studio.remote import LabelStudio, ToolError
 from store.connections import Connection
 
 KNOWN_SECONDS = 3600.0
+SILENT_SECONDS = 60.0  # that one which could not be reached is not asked again: what waits for it holds up the others
 _GONE = (403, 404)  # of another organization, or that the token may not look up: that does not change by asking again
 _NAME = 200  # characters
 
@@ -39,6 +41,7 @@ class People:
         self._remotes = remotes
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
+        self._silent: dict[str, tuple[float, str]] = {}
 
     async def name(self, connection: Connection, user: str) -> str:
         """Return a user's email address, else the user name, else `user <id>`.
@@ -52,8 +55,14 @@ class People:
         since, name = self._known.get((connection.id, user), (float("-inf"), ""))
         if self._clock() - since < KNOWN_SECONDS:
             return name
+        until, detail = self._silent.get(connection.id, (float("-inf"), ""))
+        if self._clock() < until:
+            raise MediaUnreachable(detail)
         try:
             found = await remote.user(user)
+        except MediaUnreachable as error:
+            self._silent[connection.id] = (self._clock() + SILENT_SECONDS, error.detail)
+            raise
         except ToolError as error:
             if error.answered not in _GONE:
                 raise

@@ -19,8 +19,8 @@ from candor.errors import CandorError, InvalidRequest, MediaForbidden
 from serving.media import Called, MediaFetcher
 
 ACCESS_SECONDS = 240.0  # an access token lasts 300
-PAGE = 100  # tasks in one answer, with all that belongs to them
-_IDS_PAGE = 1000  # tasks of which only ids are wanted
+PAGE = 50  # tasks in one answer, with all that belongs to them
+_IDS_PAGE = 500  # tasks of which only ids are wanted
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # the one form of moments that Label Studio's filters take
 
 _WORDS = 300  # characters of what Label Studio answered that are passed on

@@ -69,8 +69,8 @@ class FakeLabelStudio(MediaFetcher):
                 return 200, {"id": int(number), "email": self.people[number], "username": f"u{number}"}
             case ["api", "annotations", number]:
                 there = (one for task in self.tasks.values() for one in task["annotations"] if str(one["id"]) == number)
-                found = next(there, None)
-                return (404, {"detail": "No Annotation matches the given query."}) if found is None else (200, found)
+                one: Any = next(there, None)
+                return (404, {"detail": "No Annotation matches the given query."}) if one is None else (200, one)
         return 404, {"detail": "Not found."}
 
     def _found(self, query: dict[str, Any]) -> list[Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from candor.errors import InvalidRequest, MediaForbidden
+from candor.errors import InvalidRequest, MediaForbidden, MediaUnreachable
 from serving.media import Called, MediaFetcher
+from serving.protocols.label_studio.people import People, Remotes
 from serving.protocols.label_studio.remote import LabelStudio, ToolError
-from tests.unit.serving.protocols.label_studio_recorded import TOKEN, FakeLabelStudio, tasks
+from store.connections import Connection
+from tests.unit.serving.protocols.label_studio_recorded import PEOPLE, TOKEN, FakeLabelStudio, tasks
 
 PERSONAL = "eyJhbGciOi.eyJ0b2tlbl.c2lnbmF0dX"
 
@@ -110,3 +113,23 @@ async def test_tasks_come_in_pages_that_skip_none() -> None:
     assert [ids async for ids in remote.annotations("2")][2:] == [{"8": ["7"], "9": ["8"]}, {"10": []}]
     assert await remote.newest("2") == "2026-01-05T07:50:18.333451Z"
     assert "token" not in await remote.project("2")
+
+
+async def test_people_are_named_once_an_hour_and_never_guessed() -> None:
+    now = 0.0
+    tool = FakeLabelStudio()
+    people = People(Remotes(tool), lambda: now)
+    of = cast(Connection, SimpleNamespace(id="con_1", url="https://labels.example", token=TOKEN))
+    tool.down = True
+    with pytest.raises(MediaUnreachable):
+        await people.name(of, "1")
+    tool.down = False
+    with pytest.raises(MediaUnreachable):  # nor asked for a minute: what waits for an answer holds up the others
+        await people.name(of, "1")
+    now = 60.0
+    assert [await people.name(of, user) for user in ("1", "2", "1", "9")] == [PEOPLE["1"], PEOPLE["2"], PEOPLE["1"], "user 9"]
+    assert tool.told == [f"GET /api/users/{user}/" for user in (1, 2, 9)]
+    tool.people["1"] = "other@example.org"
+    now = 3661.0
+    assert await people.name(of, "1") == "other@example.org"
+    assert await people.name(cast(Connection, SimpleNamespace(id="con_2", url=None, token=None)), "1") == "user 1"
