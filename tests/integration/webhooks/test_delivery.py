@@ -156,6 +156,17 @@ async def test_one_that_hangs_holds_up_nobody_else(store: Store, receiver: Recei
     assert len(await Deliveries(store).of_webhook(good.id, state="delivered")) == 20
 
 
+async def test_of_four_servers_that_claim_at_once_one_gets_each(url: str, store: Store, receiver: Receiver, clock: Clock) -> None:
+    await _pinged(store, receiver, "/hook", 20)
+    stores = [store, *[await open_store(url) for _ in range(3)]]
+    found: list[str] = []
+    while any(got := await asyncio.gather(*(Deliveries(one, clock).claim(lambda due: dict.fromkeys(due, 1), 1) for one in stores))):
+        found += [one.delivery.id for some in got for one in some]
+    for one in stores[1:]:
+        await one.close()
+    assert len(found) == len(set(found)) == 20
+
+
 async def test_of_two_servers_one_sends_each(url: str, store: Store, receiver: Receiver, clock: Clock) -> None:
     webhooks = [await _pinged(store, receiver, f"/{number}", 15) for number in range(3)]
     other = await open_store(url)
