@@ -11,7 +11,6 @@ from math import cos, radians, sin
 from typing import Any
 
 from candor.errors import InvalidRequest
-from candor.predictions import Task
 from serving.protocols.label_studio.config import Layout
 
 Region = Mapping[str, Any]
@@ -51,11 +50,6 @@ def final_of(
         return Final({"text": _text(result, layout)})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidRequest(f"the annotation has a region that is not as Label Studio writes it: {error!r}") from error
-
-
-def task_of(truth: Mapping[str, Any]) -> Task:
-    """Return the task that a final label is of."""
-    return "detection" if "boxes" in truth else "classification" if "label" in truth else "transcription"
 
 
 def _of(result: Sequence[Region], name: str) -> list[Region]:
