@@ -107,9 +107,9 @@ async def test_a_connection_is_its_teams_and_shows_neither_token_nor_secret_agai
         assert {"connection.created", "connection.changed", "project.created"} <= {one.action for one in audited}
         assert not any(hidden in f"{[one.text for one in seen]}{audited}" for hidden in (WANTED["token"], "1" * 40, secret, header))
         for method, tail in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/check"), ("POST", "/push"), ("GET", "/tasks")]:
-            body = {"json": {}} if method == "PATCH" else {}
-            is_problem(await server.client.request(method, path + tail, headers=other, **body), 404, "not_found")
-            is_problem(await server.client.request(method, path + tail, headers=worker, **body), 403, "forbidden")
+            body = {} if method == "PATCH" else None
+            is_problem(await server.client.request(method, path + tail, headers=other, json=body), 404, "not_found")
+            is_problem(await server.client.request(method, path + tail, headers=worker, json=body), 403, "forbidden")
         is_problem(await server.client.get(path.replace("ponds", "lakes"), headers=lead), 404, "not_found")
         taken = await server.client.post("/v1/projects/mine/connections", json=WANTED, headers=other)
         assert "a project of another team: end" in is_problem(taken, 409, "conflict")
