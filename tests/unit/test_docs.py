@@ -79,7 +79,8 @@ def test_every_command_is_in_the_reference() -> None:
     assert "| `--data` | path | (required) |" in text
 
 
-@pytest.mark.parametrize("name", generate_docs.PAGES)
+# The API's document takes longest; `make check` compares it with what another process wrote.
+@pytest.mark.parametrize("name", sorted(generate_docs.PAGES.keys() - {"openapi.json"}))
 def test_pages_are_the_same_each_time(name: str) -> None:
     assert generate_docs.PAGES[name]() == generate_docs.PAGES[name]()
 

@@ -29,7 +29,7 @@ def test_intervals_equal_a_bootstrap_made_row_by_row() -> None:
     clusters: Ints = np.arange(400, dtype=np.int64) // 4
     found = figures(P, Y, clusters, resamples=1000)
     assert found.clusters == 100
-    expected = by_hand(P, Y, clusters, 400)
+    expected = by_hand(P, Y, clusters, 200)
     for figure, (low, high) in zip((found.nll, found.ece, found.smece, found.auroc), expected, strict=True):
         assert figure.low is not None
         assert figure.high is not None

@@ -96,7 +96,7 @@ names = st.sampled_from(["xyxy", "logit", "logits", "score", "class_index"])
 arrays = st.lists(st.tuples(names, st.sampled_from(["float64", "int64", "O"]), plain) | plain, max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.fixed_dictionaries(
         {"kind": st.sampled_from(["Detections", "Classification", "Transcript", "x"])},

@@ -232,7 +232,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
         finally:
             tracemalloc.stop()
 
-    assert peak(240) < 1.5 * peak(20) + 100_000
+    assert peak(120) < 1.5 * peak(20) + 100_000
 
 
 def test_many_threads_decode_at_once() -> None:

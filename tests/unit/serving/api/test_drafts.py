@@ -10,6 +10,13 @@ import pytest
 from candor.predictions import Task
 from tests.unit.serving.served import MODELS, Server, audio, image, is_problem
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def server(steady: Server) -> Server:
+    return steady
+
 
 def keys(value: Any) -> set[str]:
     """All keys of a JSON value, at any depth."""
@@ -26,13 +33,14 @@ RAW = {"raw", "logit", "logits", "score", "avg_logprob", "no_speech_prob"}
 async def test_each_task_is_drafted(server: Server, task: Task, general: bool) -> None:
     item = audio if task == "transcription" else image
     path, body = ("/v1/drafts", {"task": task}) if general else (f"/v1/{task}/drafts", {})
-    answer = await server.draft([item(name) for name in "cab"], path, project="p", **body)
+    names = [f"{name} {general}" for name in "cab"]  # media that no other test has sent
+    answer = await server.draft([item(name) for name in names], path, project="p", **body)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     found = answer.json()
     assert found.keys() == {"model_version", "drafts"}
     assert found["model_version"].startswith(f"{MODELS[task]}@sha256:")
-    assert [draft["item"] for draft in found["drafts"]] == ["c", "a", "b"]
+    assert [draft["item"] for draft in found["drafts"]] == names
     for draft in found["drafts"]:
         assert (draft["task"], draft["project"], draft["model_version"]) == (task, "p", found["model_version"])
         assert (draft["confidence"], draft["confidence_status"], draft["calibration"]) == (None, "uncalibrated", None)
@@ -79,7 +87,7 @@ async def test_raw_scores_are_shown_on_request_alone(server: Server, task: Task)
 
 
 async def test_a_stored_draft_is_read_as_it_was_answered(server: Server) -> None:
-    (draft,) = await server.drafts([image()], project="p")
+    (draft,) = await server.drafts([image("stored")], project="p")
     answer = await server.client.get(f"/v1/drafts/{draft['id']}")
     assert answer.status_code == 200
     assert answer.json() == draft
@@ -190,10 +198,14 @@ async def test_an_upload_is_drafted_as_if_it_were_sent(server: Server) -> None:
 
 
 async def test_an_upload_is_bounded(server: Server) -> None:
-    too_much = server.services.settings.limits.model_copy(update={"item_bytes": 10})
-    object.__setattr__(server.services, "settings", server.services.settings.model_copy(update={"limits": too_much}))
-    is_problem(await server.client.post("/v1/uploads", content=b"x" * 11), 413, "media_too_large")
-    assert (await server.client.post("/v1/uploads", content=b"x" * 10)).status_code == 201
+    settings = server.services.settings
+    too_much = settings.limits.model_copy(update={"item_bytes": 10})
+    object.__setattr__(server.services, "settings", settings.model_copy(update={"limits": too_much}))
+    try:
+        is_problem(await server.client.post("/v1/uploads", content=b"x" * 11), 413, "media_too_large")
+        assert (await server.client.post("/v1/uploads", content=b"x" * 10)).status_code == 201
+    finally:
+        object.__setattr__(server.services, "settings", settings)
 
 
 async def test_text_of_every_script_comes_back_whole(server: Server) -> None:

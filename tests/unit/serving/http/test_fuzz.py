@@ -20,7 +20,7 @@ from candor.errors import CandorError
 from tests.unit.serving.served import PROBLEM, Server, running, settings_in
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile")]
-thorough = settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 PATHS = ("/v1/drafts", "/v1/detection/drafts", "/v1/transcription/drafts", "/v1/classification/drafts")
 
 

@@ -100,9 +100,9 @@ async def test_more_models_than_fit_are_all_served_and_few_are_held(folder: Path
         names = [f"model-{n}" for n in range(6)]
         for name in names:
             await ready(server, name)
-        asked = [server.drafts([image(f"{n}")], model=names[n * n % 6]) for n in range(36)]
+        asked = [server.drafts([image(f"{n}")], model=names[n % 6]) for n in range(18)]
         found = await asyncio.gather(*asked)
-        assert {entry["model_version"].partition("@")[0] for (entry,) in found} == {names[n * n % 6] for n in range(36)}
+        assert {entry["model_version"].partition("@")[0] for (entry,) in found} == set(names)
         states = [server.drafters["detection"]._engine.state(one["version"])[0] for one in await listed(server)]
         assert states.count("ready") <= 3
 
