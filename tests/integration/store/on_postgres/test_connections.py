@@ -1,0 +1,1 @@
+from tests.unit.store.test_connections import *  # noqa: F403
