@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import yaml
 
 from models.samples import samples
 from serving.config import Settings, cache_home
-from tests.integration.serving.running import ROOT, Server, merged, running, write_config
+from tests.integration.serving.running import FAKES, ROOT, Server, merged, running, write_config
 
 QUEUED = 64
 LIMITS = {"items": 40, "queued_items": QUEUED, "body_bytes": 96 * 2**20, "item_bytes": 32 * 2**20}
@@ -55,6 +57,26 @@ def server(tmp_path_factory: pytest.TempPathFactory, real_config: Callable[..., 
     )
     with running(write_config(tmp_path_factory.mktemp("server"), config)) as found:
         yield found
+
+
+@pytest.fixture(scope="package")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of quick fake models that asks for keys, with two replicas for classification."""
+    quick = {"fake-classifier": {"options": {"base": 0.0}}}
+    tasks = {"classification": {"replicas": 2}}
+    config = merged(FAKES, {"server": {"auth": "keys"}, "teams": {"items_per_minute": 200}, "models": quick, "tasks": tasks})
+    with running(write_config(tmp_path_factory.mktemp("keys"), config)) as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def first(locked: Server) -> str:
+    """The key that the server printed as it started."""
+    until = time.monotonic() + 60
+    while not (found := re.search(r"^    (cdr_\S+)$", locked.log.read_text(), flags=re.MULTILINE)):
+        assert time.monotonic() < until, "no key was printed"
+        time.sleep(0.2)
+    return found[1]
 
 
 @pytest.fixture

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 
 from serving.calibrations.book import FRESH_SECONDS
-from tests.integration.serving.running import FAKES, Server, merged, running, write_config
+from tests.integration.serving.running import Server
 from tests.unit.serving.served import calibration_of, image
 
 VERSION = "/v1/models/fake-classifier/versions/production/calibration"
-
-
-@pytest.fixture(scope="module")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    only = {"tasks": {"classification": {"model": "fake-classifier", "replicas": 2}}}
-    with running(write_config(tmp_path_factory.mktemp("fakes"), merged({"models": FAKES["models"]}, only))) as found:
-        yield found
 
 
 def drafted(client: httpx.Client, number: int) -> tuple[str | None, str, str | None]:
@@ -30,8 +21,9 @@ def drafted(client: httpx.Client, number: int) -> tuple[str | None, str, str | N
     return draft["calibration"], draft["confidence_status"], draft["unverified_since"]
 
 
-def test_a_promotion_and_a_rollback_reach_all_replicas_within_two_seconds(fakes: Server) -> None:
-    with fakes.client() as client:
+def test_a_promotion_and_a_rollback_reach_all_replicas_within_two_seconds(locked: Server, first: str) -> None:
+    with locked.client() as client:
+        client.headers["Authorization"] = f"Bearer {first}"
         told: dict[str, Any] = client.get(VERSION).json()
         assert (told["calibration"], told["confidence_status"]) == (None, "uncalibrated")
         assert {drafted(client, n) for n in range(8)} == {(None, "uncalibrated", None)}

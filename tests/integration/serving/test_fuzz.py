@@ -47,7 +47,7 @@ _PATHS = openapi_document()["paths"]
 OPERATIONS = [(path, method) for path, operations in _PATHS.items() for method in operations if path != "/readyz"]
 TAKING = [(path, method) for path, method in OPERATIONS if "requestBody" in _PATHS[path][method] or "/drafts" in path]
 thorough = hypothesis.settings(
-    max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+    max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(hypothesis.HealthCheck)
 )
 # What fits the document may still name a model that is not there, or leave the task unclear; and a wrong item is answered in its place.
 EXCLUDED: list[Any] = [positive_data_acceptance, negative_data_rejection]

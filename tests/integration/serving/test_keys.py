@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,26 +12,9 @@ import pytest
 
 from serving.config import load_settings
 from serving.keys import first_key
-from tests.integration.serving.running import FAKES, Server, merged, running, write_config
+from tests.integration.serving.running import Server
 
 PATHS = ("/v1/detection/drafts", "/v1/classification/drafts", "/v1/drafts")
-
-
-@pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    config = merged(FAKES, {"server": {"auth": "keys"}, "teams": {"items_per_minute": 50}})
-    with running(write_config(tmp_path_factory.mktemp("keys"), config)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def first(locked: Server) -> str:
-    """The key that the server printed as it started."""
-    until = time.monotonic() + 60
-    while not (found := re.search(r"^    (cdr_\S+)$", locked.log.read_text(), flags=re.MULTILINE)):
-        assert time.monotonic() < until, "no key was printed"
-        time.sleep(0.2)
-    return found[1]
 
 
 def draft(client: httpx.Client, path: str, key: str, item: str = "a") -> int:

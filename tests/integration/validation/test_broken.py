@@ -131,12 +131,12 @@ async def test_a_model_that_never_ends(tmp_path: Path) -> None:
 # ---- shortened and changed ----
 
 FORMATS: dict[str, tuple[str, str, Callable[[Path], Path], int]] = {  # and how many files: those of large models take their time
-    "onnx": ("onnx", "model.onnx", good.onnx_classifier, 60),
-    "safetensors": ("timm", "model.safetensors", good.timm_safetensors, 8),
-    "checkpoint": ("timm", "model.pth", good.timm_checkpoint, 8),
-    "legacy": ("timm", "model.pth", lambda path: good.timm_checkpoint(path, legacy=True), 8),
-    "whisper": ("whisper", "model.pt", good.whisper_checkpoint, 8),
-    "ultralytics": ("ultralytics", "model.pt", good.ultralytics_checkpoint, 8),
+    "onnx": ("onnx", "model.onnx", good.onnx_classifier, 40),
+    "safetensors": ("timm", "model.safetensors", good.timm_safetensors, 5),
+    "checkpoint": ("timm", "model.pth", good.timm_checkpoint, 5),
+    "legacy": ("timm", "model.pth", lambda path: good.timm_checkpoint(path, legacy=True), 5),
+    "whisper": ("whisper", "model.pt", good.whisper_checkpoint, 5),
+    "ultralytics": ("ultralytics", "model.pt", good.ultralytics_checkpoint, 5),
 }
 
 
