@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from client.commands.draft import draft
+from client.commands.export import export
 from client.commands.keys import keys
 from client.commands.label_studio import label_studio
 from client.commands.models import models
@@ -76,6 +77,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("draft")(draft)
+app.command("export")(export)
 app.add_typer(models, name="models")
 app.add_typer(projects, name="projects")
 app.add_typer(gold, name="gold")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from client.answers import Draw, Gold, GoldPut, Project, Review, Reviewed
+from client.answers import Draft, Draw, Gold, GoldPut, Project, Review, Reviewed
 from client.calls import Call, Flow, address, ask, json_body, nothing, told, told_list
 from client.methods import Listing, Method
 from client.pages import Pages
@@ -102,6 +102,15 @@ def draws(project_name: str) -> Pages[Draw]:
     return Pages(Draw, f"{address('projects', project_name)}/arms", "arms")
 
 
+def drafted(project_name: str) -> Pages[Draft]:
+    """Go through the newest drafts of a project's items, by item, without those that were withheld and without honeypots.
+
+    Raises:
+        ClientError: there is no such project, the key may not know, or the server can't be asked.
+    """
+    return Pages(Draft, f"{address('projects', project_name)}/drafts", "drafts", {"limit": "500"})
+
+
 def report(reviews: Sequence[Review]) -> Flow[list[Reviewed]]:
     """Report what people did with drafts, in one request; one entry per review, in order.
 
@@ -170,6 +179,7 @@ class ProjectCalls:
     remove_gold = Method(remove_gold)
     gold = Listing(gold)
     draws = Listing(draws)
+    drafted = Listing(drafted)
     report = Method(report)
     effect = Method(effect)
     agreement = Method(agreement)

@@ -32,6 +32,13 @@ drafts = sa.Table(
     # Store.find: the newest drafts of one item's bytes
     sa.Index("ix_drafts_find", "media_sha256", "model_version", "calibration", "created_at", "id"),
     sa.Index("ix_drafts_version", "model_version"),  # Registry.delete: how many drafts refer to a version
+    # ProjectDrafts.page: the newest draft of each item; drafts without a project are not in it, so that they cost nothing
+    sa.Index(
+        "ix_drafts_project",
+        *("team", "project", "item", "id", "arm"),
+        sqlite_where=sa.text("project IS NOT NULL"),
+        postgresql_where=sa.text("project IS NOT NULL"),
+    ),
 )
 
 # One row per Idempotency-Key; status and body are null while its request runs.

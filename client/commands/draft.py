@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from os.path import commonpath
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,8 @@ from rich.table import Table
 from client.api import Client, DraftOptions
 from client.commands.options import DEFAULT_URL, Key, Url
 from client.commands.told import told
-from client.files import Task, find_media
-from client.output import Format, opened
+from client.files import MediaFile, Task, find_media, item_name
+from client.output import Format, Wanted, format_of, opened
 
 _SHOWN_FAILURES = 20
 _SOME_FAILED, _INTERRUPTED = 1, 130
@@ -41,6 +42,7 @@ class _Tally:
 
     drafted: int = 0
     failures: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # of the format
     started: float = field(default_factory=time.monotonic)
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -63,13 +65,20 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
     project: Annotated[str | None, typer.Option("--project", help="Project that the drafts belong to.")] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the drafts to this file. Default: standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the drafts to this file, or new folder. Default: standard output.")
+    ] = None,
     how: Annotated[
         Format | None,
         typer.Option(
-            "--format", help="json: one list, at the end. jsonl: a line per item, at once. Default: by the file's name, else json."
+            "--format",
+            help="json: one list, at the end. jsonl: a line per item, at once. The others are other tools' formats: docs/exports.md. "
+            "Default: by the file's name, else json.",
         ),
     ] = None,
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="Stands before each item's name, such as an address; not in json and jsonl.")
+    ] = "",
     include_raw: Annotated[
         bool, typer.Option("--include-raw", help="Also give the models' raw scores, which are not confidences.")
     ] = False,
@@ -78,8 +87,9 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
 ) -> None:
     """Draft labels for images and recordings, by files and folders.
 
-    Drafts come in the order of the files, as the API gives them; an item that failed carries its error. Files of other kinds are
-    skipped and counted. Progress and a summary go to standard error.
+    Drafts come in the order of the files. In json and jsonl they are as the API gives them, and an item that failed carries its error;
+    the other formats leave it out, and name files by their place in the folder that is drafted. Files of other kinds are skipped and
+    counted. Progress and a summary go to standard error.
 
     Exit code: 0 all were drafted, 1 some failed, 2 a request as a whole failed, 130 interrupted. What was drafted until then is
     written all the same.
@@ -92,20 +102,33 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
         options = candor.settle(found, DraftOptions(chosen, model, project, include_raw))
         if not found.files:
             raise FileNotFoundError(f"there is nothing for {options.task} under {', '.join(map(str, paths))}{_skipped(found.skipped)}")
-        how = how or (Format.jsonl if out is not None and out.suffix == ".jsonl" else Format.json)
+        how = how or format_of(out, Format.json)
         tally, code = _Tally(), 0
+        wanted = Wanted(options.task, _named_in(paths, found.files, prefix), len(found.files))
         try:
-            with opened(out, how) as output, _progress(console, len(found.files), out is None and how is Format.jsonl) as (bar, row):
-                for entry in candor.draft_found(found.files, options, batch=batch, jobs=jobs):
-                    output.write(entry)
-                    tally.add(entry)
-                    bar.advance(row)
+            with opened(out, how, wanted) as output:
+                with _progress(console, len(found.files), out is None and how is Format.jsonl) as (bar, row):
+                    for entry in candor.draft_found(found.files, options, batch=batch, jobs=jobs):
+                        output.write(entry)
+                        tally.add(entry)
+                        bar.advance(row)
+                tally.notes = output.notes()
         except KeyboardInterrupt:
             console.print("interrupted: what was drafted until now is written", style="yellow")
             code = _INTERRUPTED
         finally:
             _summary(console, tally, len(found.files), found.skipped)
     raise typer.Exit(code or (_SOME_FAILED if tally.failures else 0))
+
+
+def _named_in(paths: Sequence[Path], files: Sequence[MediaFile], prefix: str) -> Callable[[str], str]:
+    """Return what names items in other tools' formats: by their place in the folder that is drafted, so that the tool finds the images."""
+    places = {file.item: item_name(file.path.absolute()) for file in files}
+    inside = (
+        paths[0].absolute() if len(paths) == 1 and paths[0].is_dir() else Path(commonpath(file.path.parent.absolute() for file in files))
+    )
+    above = item_name(inside / "_").removesuffix("_")
+    return lambda item: prefix + places.get(item, item).removeprefix(above)
 
 
 @contextmanager
@@ -125,6 +148,8 @@ def _summary(console: Console, tally: _Tally, total: int, skipped: Counter[str])
     left = total - tally.drafted - len(tally.failures)
     parts = [f"{tally.drafted} drafted", f"{len(tally.failures)} failed", *([f"{left} not answered"] if left else [])]
     console.print(f"{', '.join(parts)}{_skipped(skipped)}, {seconds:.1f} s", highlight=False, soft_wrap=True)
+    for note in tally.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     if not tally.failures:
         return
     table = Table("item", "code", "detail", show_edge=False)

@@ -19,6 +19,7 @@ from store import Store
 from store.draws import Draws
 from store.gold import Gold
 from store.outcomes import Outcomes
+from store.project_drafts import DraftPage, ProjectDrafts
 from store.projects import Projects
 from store.reviews import ReviewRow, Reviews
 
@@ -126,6 +127,18 @@ async def export(store: Store, team: str, project: str, form: Form, *, every: bo
         if first and "boxes" not in (first[0].final or {}):
             raise InvalidRequest("a COCO file holds boxes, and this project has none: take jsonl")
     return Export(store, team, project, tuple(ids), (await Draws(store).secret(team, project)).key)
+
+
+async def drafted(store: Store, team: str, project: str, after: str | None, limit: int) -> DraftPage:
+    """Return the newest drafts of a project's items behind one; those of items that were withheld, or are honeypots, are not among them.
+
+    Raises:
+        UnknownProject: there is none of that name, and never was one with drafts.
+    """
+    page = await ProjectDrafts(store).page(team, project, after, limit)
+    if not page.drafts and after is None:
+        await Projects(store).get(team, project)  # a wrong name is told; one that was deleted keeps its drafts
+    return page
 
 
 def pseudonym(key: bytes, reviewer: str) -> str:

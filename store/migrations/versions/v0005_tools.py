@@ -21,9 +21,12 @@ def upgrade() -> None:
     _connections()
     _label_studio()
     _webhooks()
+    named = {f"{dialect}_where": sa.text("project IS NOT NULL") for dialect in ("sqlite", "postgresql")}
+    op.create_index("ix_drafts_project", "drafts", ["team", "project", "item", "id", "arm"], **named)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_drafts_project", "drafts")
     for table in _NEW[::-1]:
         op.drop_table(table)
 
