@@ -46,9 +46,7 @@ def connect(  # noqa: PLR0913, PLR0917 - one argument per option
     candor_url: Annotated[
         str | None, typer.Option("--candor-url", help="Address of the Candor server as Label Studio reaches it. Default: that of --server.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--as", help="Project of Candor, made where there is none. Default: label-studio-ID.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--as", help="Project of Candor, made where there is none. Default: label-studio-ID.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model that drafts. Default: the project's, else the task's.")] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="detection, transcription or classification. Default: what the labeling config has.")
