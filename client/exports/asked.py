@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
@@ -39,15 +39,13 @@ class ExportClient(Client):
             try:
                 response = self._http.send(self._http.build_request(call.method, call.path), stream=True)
             except httpx.TransportError as error:
-                seconds: float | None = tries.broke(error)
-            else:
-                try:
-                    if not response.is_success:
-                        response.read()
-                    seconds = tries.answered(response)
-                    if seconds is None:
-                        yield response
-                        return
-                finally:
-                    response.close()
+                self.wait(tries.broke(error))
+                continue
+            with closing(response):
+                if not response.is_success:
+                    response.read()
+                seconds = tries.answered(response)
+                if seconds is None:
+                    yield response
+                    return
             self.wait(seconds)

@@ -43,7 +43,7 @@ class LabelStudio:
 def _task(one: Labelled) -> dict[str, Any]:
     kind, result = "audio" if one.task == "transcription" else "image", list(_regions(one))
     if one.reviewed:
-        made = {"annotations": [{"result": result}]}
+        made: dict[str, Any] = {"annotations": [{"result": result}]}
     else:
         score = {} if one.confidence is None else {"score": one.confidence}
         made = {"predictions": [{"model_version": one.provenance.get("model_version"), **score, "result": result}]}

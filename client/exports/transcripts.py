@@ -60,7 +60,7 @@ def textgrid(path: Path, one: Labelled, segments: Segments) -> None:
     try:
         from praatio.textgrid import IntervalTier, Textgrid  # noqa: PLC0415 - an extra package, for this format alone
     except ModuleNotFoundError as error:
-        raise BadOption("TextGrid needs the package praatio: `pip install praatio`") from error
+        raise BadOption("textgrid needs the package praatio: `pip install praatio`, or the extra `export`") from error
     words = [word for segment in segments for word in segment.get("words", ())]
     end = max([one.duration or 0.0, _SHORTEST, *(float(part["end"]) for part in (*segments, *words))])
     tiers = {"segments": _intervals(segments, "text"), "words": _intervals(words, "text")}

@@ -21,8 +21,9 @@ def upgrade() -> None:
     _connections()
     _label_studio()
     _webhooks()
-    named = {f"{dialect}_where": sa.text("project IS NOT NULL") for dialect in ("sqlite", "postgresql")}
-    op.create_index("ix_drafts_project", "drafts", ["team", "project", "item", "id", "arm"], **named)
+    named = sa.text("project IS NOT NULL")
+    columns = ["team", "project", "item", "id", "arm"]
+    op.create_index("ix_drafts_project", "drafts", columns, sqlite_where=named, postgresql_where=named)
 
 
 def downgrade() -> None:
