@@ -15,7 +15,7 @@ from serving.api.services import Services
 from serving.composition import local_drafters, opened_store, router
 from serving.config import Settings
 from serving.deployments.handles import RemoteDrafter
-from serving.http.app import create_app
+from serving.http.app import build_routes, create_app
 from serving.requests import Drafter, DraftRequest, DraftResult, ModelStatus
 from serving.telemetry import configure_logs
 
@@ -63,7 +63,9 @@ def _target(
 ) -> serve.RunTarget:
     def build() -> Any:
         configure_logs(settings.server, f"{name}-{os.getpid()}")
-        return create_app(start, settings.limits.body_bytes, only or TASKS, control=only is None, echo_id=False)
+        app = create_app(start, settings.limits.body_bytes, only or TASKS, control=only is None, echo_id=False)
+        build_routes(app)
+        return app
 
     deployment = serve.deployment(
         name=name,

@@ -95,6 +95,12 @@ def create_app(start: Start, body_bytes: int, tasks: Sequence[Task] = TASKS, *, 
     return app
 
 
+def build_routes(app: FastAPI) -> None:
+    """Build all routes now. FastAPI does so as the first request passes them, and Label Studio gives that request one second."""
+    for route in app.routes:
+        route.matches({"type": "http", "method": "GET", "path": "/no/such/path", "root_path": "", "headers": []})
+
+
 _DESCRIPTION = """Drafts of labels with confidences that mean what they say.
 
 Errors are RFC 9457 problems. Every answer carries `X-Request-Id`. Times are seconds, timestamps RFC 3339 in UTC, boxes pixels

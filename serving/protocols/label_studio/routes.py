@@ -13,14 +13,15 @@ from fastapi.responses import JSONResponse
 from candor.errors import InvalidRequest, Unauthenticated
 from serving.protocols.label_studio.connected import Choices, connection_of
 from serving.protocols.label_studio.events import received
-from serving.protocols.label_studio.tools import tools, tools_of
+from serving.protocols.label_studio.tools import tools as with_tools
+from serving.protocols.label_studio.tools import tools_of
 
 _BASE = "/label-studio/{project}/{secret}"
 
 
 def label_studio_router() -> APIRouter:
     """Return the routes. Health and setup never wait for a model."""
-    router = APIRouter(prefix=_BASE, include_in_schema=False, lifespan=tools)
+    router = APIRouter(prefix=_BASE, include_in_schema=False, lifespan=with_tools)
     for path in ("/health", "/", ""):
         router.add_api_route(path, _health, methods=["GET"])
     router.add_api_route("/metrics", _nothing, methods=["GET"])
@@ -64,7 +65,9 @@ async def _webhook(request: Request, project: str, secret: str) -> JSONResponse:
     wanted = Choices.of(connection).header
     if wanted is not None and not hmac.compare_digest(request.headers.get(wanted["name"], "").encode(), wanted["value"].encode()):
         raise Unauthenticated("the webhook lacks the header that was agreed on: connect again with `candor label-studio connect`")
-    await received(tools_of(request).services.store, connection, await _body(request))
+    tools = tools_of(request)
+    await received(tools.services.store, connection, await _body(request))
+    tools.tender.wake()
     return JSONResponse({}, 201)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
 from candor import errors
 from candor.errors import CandorError, StorageUnavailable
 from serving import metrics
 from serving.config import Settings
-from serving.http.app import create_app, openapi_document
+from serving.http.app import build_routes, create_app, openapi_document
 from tests.unit.serving.served import MODELS, Server, image, is_problem, model, running, settings_in
 
 
@@ -167,10 +168,11 @@ async def test_an_unknown_problem_is_one(bare: httpx.AsyncClient) -> None:
 
 @pytest.fixture(scope="module")
 def unstarted() -> FastAPI:
-    def never() -> Any:
-        raise AssertionError("not started")
+    return create_app(_never, 1000)
 
-    return create_app(never, 1000)
+
+def _never() -> Any:
+    raise AssertionError("not started")
 
 
 @pytest.fixture
@@ -214,3 +216,16 @@ async def test_one_tasks_deployment_serves_that_task_alone(settings: Settings) -
             is_problem(await server.draft([image()], path), 404, "not_found")
         for path in ("/docs", "/openapi.json", "/metrics", "/livez", "/v1/models"):
             is_problem(await server.client.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_the_first_request_builds_no_routes(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(_never, 1000, ("classification",), control=False)
+    if before:
+        build_routes(app)
+    built: list[Any] = []
+    made = TypeAdapter.__init__
+    monkeypatch.setattr(TypeAdapter, "__init__", lambda *of, **how: built.append(of) or made(*of, **how))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app.router), base_url="http://candor") as client:
+        assert (await client.get("/v1/no/such/path")).status_code == 404
+    assert (built == []) == before

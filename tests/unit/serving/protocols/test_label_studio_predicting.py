@@ -20,6 +20,7 @@ from serving.protocols.label_studio.pushing import Pusher
 from serving.protocols.label_studio.tools import Tools
 from store.audit import Actor
 from store.connections import Connections
+from store.label_studio_events import Events
 from store.label_studio_tasks import Tasks
 from store.moments import utc_now
 from store.projects import Projects
@@ -325,3 +326,16 @@ async def test_what_label_studio_1_23_2_asked_is_answered(server: Server, remote
     assert entry["model_version"] == answers["setup"]["model_version"]
     assert [one["type"] for one in entry["result"]][:2] == {"boxes": ["rectanglelabels"] * 2, "segments": ["labels", "textarea"]}[kind]
     assert list(remote.media) == remote.fetched
+
+
+async def test_what_is_reported_is_looked_at_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await paste(server)
+    tools: Tools = server.app.state.label_studio
+    waiting = []
+    monkeypatch.setattr(tools.tender, "wake", lambda: waiting.append(tools))
+    report = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 1}], "project": {"id": 7}}
+    assert (await server.client.post(here.base + "x/webhook", json=report)).status_code == 401
+    assert not waiting
+    assert (await server.client.post(here.base + "/webhook", json=report)).status_code == 201
+    assert len(waiting) == 1
+    assert await Events(server.services.store).counts(here.connection.id) == {"waiting": 1, "failed": 0}
