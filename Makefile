@@ -8,7 +8,7 @@ SHELL := bash
 
 PYTHON_RUN := .venv/bin/python
 TOOLS := .venv/tools
-TYPED := candor models calibration review store serving client benchmarks scripts tests
+TYPED := candor models calibration review store serving client candor_client benchmarks scripts tests
 CONFIG ?= configs/default.yaml
 # More words for the command: `make unit ARGS='-k batching'`
 ARGS ?=

@@ -31,6 +31,7 @@ CandorError
 ├── CalibrationMisfit        409  a calibration for another version or threshold
 ├── NothingToRollBack        409
 ├── UnsafeArtifact           422  a model file that fails its hash or would run code
+├── ToolError                424  a labeling tool refused what Candor asked of it
 ├── ModelUnavailable         503  the model can't be loaded here: what to do is in the detail
 ├── NotReady                 503  retryable
 ├── Overloaded               503  retryable, with retry_after
@@ -244,6 +245,13 @@ class UnsafeArtifact(CandorError):
     """A model file whose hash is wrong, or that would run code when it is loaded."""
 
     code, status, title = "unsafe_artifact", 422, "The model file is refused"
+
+
+class ToolError(CandorError):
+    """The labeling tool refused what was asked of it; the detail has its own words. `answered` is its HTTP status."""
+
+    code, status, title = "tool_error", 424, "The labeling tool refused"
+    answered: int = 0
 
 
 class ModelUnavailable(CandorError):

@@ -19,10 +19,11 @@ from store.audit import Actor, record
 from store.moments import utc_now
 from store.store import Store
 from store.tables import api_keys, drafts, jobs, partial_uploads, projects, teams, uploads, versions
+from store.tool_tables import connections, webhooks
 
 PREFIX = "cdr"
 _SECRET_BYTES = 32
-_OWNING = (drafts, uploads, partial_uploads, jobs, projects, versions)
+_OWNING = (drafts, uploads, partial_uploads, jobs, projects, versions, connections, webhooks)
 
 
 @dataclass(frozen=True, slots=True)

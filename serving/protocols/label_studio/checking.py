@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from candor.errors import CandorError, MediaUnreachable, UnknownProject
+from candor.errors import CandorError, MediaUnreachable, ToolError, UnknownProject
 from serving.api.services import Services
 from serving.protocols.label_studio.connected import Choices
 from serving.protocols.label_studio.findings import Finding
 from serving.protocols.label_studio.fitting import fitted
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 from serving.protocols.label_studio.wiring import Wiring, secret_in
 from store.connections import Connection, Connections
 from store.projects import Projects

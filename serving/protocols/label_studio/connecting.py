@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from candor.errors import CandorError, Conflict, InvalidRequest, UnknownProject
+from candor.errors import CandorError, Conflict, InvalidRequest, ToolError, UnknownProject
 from serving.api.services import Services
 from serving.media import MediaFetcher
 from serving.projects.body import ProjectBody
@@ -19,7 +19,7 @@ from serving.protocols.label_studio.checking import check
 from serving.protocols.label_studio.connected import TOOL, Choices
 from serving.protocols.label_studio.findings import Finding
 from serving.protocols.label_studio.fitting import fitted
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 from serving.protocols.label_studio.wiring import NoWebhook, Wiring, base_url, secret_in
 from store.audit import Actor
 from store.connections import Connection, Connections

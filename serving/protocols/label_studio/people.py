@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from candor.errors import MediaUnreachable
+from candor.errors import MediaUnreachable, ToolError
 from serving.media import MediaFetcher
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 from store.connections import Connection
 
 KNOWN_SECONDS = 3600.0

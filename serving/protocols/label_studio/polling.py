@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 
-from candor.errors import CandorError, InvalidRequest, StorageUnavailable
+from candor.errors import CandorError, InvalidRequest, StorageUnavailable, ToolError
 from serving.api.services import Services
 from serving.protocols.label_studio import edits, events
 from serving.protocols.label_studio.connected import Choices
 from serving.protocols.label_studio.people import Remotes
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 from store.connections import Connection, Connections
 from store.label_studio_annotations import Annotation, Annotations
 from store.label_studio_events import Events, New

@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from candor.errors import CandorError, NotFound, StorageUnavailable
+from candor.errors import CandorError, NotFound, StorageUnavailable, ToolError
 from serving.protocols.label_studio.drafting import Desk, Drafting, LsTask, Outcome, task_of
 from serving.protocols.label_studio.predicting import Predicting
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 from store import Store
 from store.connections import Connection, Connections
 from store.label_studio_tasks import Ended, TaskRow, Tasks

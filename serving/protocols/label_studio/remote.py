@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from candor.errors import CandorError, InvalidRequest, MediaForbidden
+from candor.errors import InvalidRequest, MediaForbidden, ToolError
 from serving.media import Called, MediaFetcher
 
 ACCESS_SECONDS = 240.0  # an access token lasts 300
@@ -25,13 +25,6 @@ MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # the one form of moments that Label Studio's 
 
 _WORDS = 300  # characters of what Label Studio answered that are passed on
 _CLOUD = ("s3", "s3s", "gs", "azure-blob", "redis", "databricks")
-
-
-class ToolError(CandorError):
-    """The labeling tool refused what was asked of it. `answered` is its HTTP status."""
-
-    code, status, title = "tool_error", 424, "The labeling tool refused"
-    answered: int = 0
 
 
 class LabelStudio:

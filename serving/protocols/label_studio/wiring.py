@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from candor.errors import Conflict, InvalidRequest
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from candor.errors import Conflict, InvalidRequest, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 
 TITLE = "Candor"
 _OURS = re.compile(r"/label-studio/[^/]+/([A-Za-z0-9_-]{43})(?:/webhook)?/?")
@@ -30,8 +30,10 @@ def secret_in(url: Any) -> str | None:
     return found[1] if found and found.end() == len(str(url)) else None
 
 
-class NoWebhook(InvalidRequest):
+class NoWebhook(ToolError):
     """Label Studio takes no webhook at this address. Reviews are still found: Candor asks for them."""
+
+    code, title = "no_webhook", "The labeling tool takes no webhook at this address"
 
 
 class Wiring:

@@ -6,8 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from candor.errors import MediaUnreachable
-from serving.protocols.label_studio.remote import ToolError
+from candor.errors import MediaUnreachable, ToolError
 from store.audit import Actor
 from store.connections import Connection, Connections
 from tests.unit.serving.served import Server

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from candor.errors import InvalidRequest, MediaForbidden, MediaUnreachable
+from candor.errors import InvalidRequest, MediaForbidden, MediaUnreachable, ToolError
 from serving.media import Called, MediaFetcher
 from serving.protocols.label_studio.people import People, Remotes
-from serving.protocols.label_studio.remote import LabelStudio, ToolError
+from serving.protocols.label_studio.remote import LabelStudio
 from store.connections import Connection
 from tests.unit.serving.protocols.label_studio_recorded import PEOPLE, TOKEN, FakeLabelStudio, tasks
 
