@@ -33,7 +33,8 @@ class Places:
     def _free(self, path: PurePosixPath) -> bool:
         """Tell whether nothing else has the path, also where capitals are not told apart, and none of its folders is a file."""
         folders = [parent.as_posix().casefold() for parent in path.parents]
-        return path.as_posix().casefold() not in self._files | self._folders and not self._files.intersection(folders)
+        name = path.as_posix().casefold()
+        return name not in self._files and name not in self._folders and self._files.isdisjoint(folders)
 
     def _take(self, path: PurePosixPath) -> None:
         self._files.add(path.as_posix().casefold())

@@ -15,6 +15,11 @@ COLUMNS: dict[Task, tuple[str, ...]] = {
     "classification": ("item", "label", "confidence"),
     "transcription": ("item", "start", "end", "text", "confidence", "language"),
 }
+REVIEWED: dict[Task, tuple[str, ...]] = {  # what `candor gold import` takes
+    "detection": ("item", "label", "x1", "y1", "x2", "y2"),
+    "classification": ("item", "label"),
+    "transcription": ("item", "text"),
+}
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -29,9 +34,9 @@ class Table:
     def add(self, one: Labelled) -> None:
         """Write an item's rows."""
         if not self._headed:
-            self._rows.writerow(COLUMNS[one.task])
+            self._rows.writerow((REVIEWED if one.reviewed else COLUMNS)[one.task])
             self._headed = True
-        self._rows.writerows([_cell(value) for value in row] for row in _rows(one))
+        self._rows.writerows([_cell(value) for value in row] for row in (_rows_of_review(one) if one.reviewed else _rows(one)))
 
     def end(self) -> None:
         """Have written all."""
@@ -66,3 +71,15 @@ def _rows(one: Labelled) -> Iterator[tuple[Any, ...]]:
             yield (one.item, segment["start"], segment["end"], str(segment["text"]), segment.get("confidence"), one.language)
         if not one.segments:
             yield (one.item, None, None, one.text, one.confidence, one.language)
+
+
+def _rows_of_review(one: Labelled) -> Iterator[tuple[Any, ...]]:
+    if one.task == "transcription":
+        yield one.item, one.text
+    elif one.task == "classification":
+        yield one.item, one.labels[0].name if one.labels else None
+    else:
+        for label in one.labels:
+            yield (one.item, label.name, *(label.xyxy or ()))
+        if not one.labels:
+            yield (one.item, *(None,) * 5)

@@ -5,6 +5,7 @@ And a project with all arms, over a socket, from the command line.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import re
@@ -26,10 +27,14 @@ from client.cli import app
 from client.exports.forms import FORMS
 from client.exports.places import Places
 from client.exports.table import plain
+from serving.reviewing.gold_files import read_gold
+from store import schema
 from tests.integration.client.test_client_and_server import away
 from tests.unit.client.test_exports import SIZE, reviewed, speech, write_all
 from tests.unit.serving.arms.armed import BEASTS, OFTEN, ask, draws_of, make_gold, put
-from tests.unit.serving.served import Server
+from tests.unit.serving.keys import caller, with_keys
+from tests.unit.serving.served import Server, running
+from tests.unit.store.drafts import draft as stored
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -224,6 +229,8 @@ def test_reviewed_labels_come_back_from_every_format_that_holds_them(tmp_path: P
                 assert ("cat" in text) or ("hi, you" in text)
                 assert "confidence>" not in text
                 assert '"score"' not in text.replace("`score`", "")
+            if name in {"csv", "coco"} & {one.name for one in FORMS.values() if task in one.tasks}:
+                assert read_gold((tmp_path / task / name).read_bytes(), name).truths == {"a.b": final}  # type: ignore[arg-type]
     assert 'source="manual"' in (tmp_path / "classification" / "cvat").read_text()
     (task_,) = json.loads((tmp_path / "transcription" / "label-studio").read_text())
     assert task_["annotations"][0]["result"][0]["value"] == {"text": ["hi, you"]}
@@ -279,3 +286,19 @@ async def test_no_command_exports_what_measures_people(served: tuple[Server, str
     refused = await away(CliRunner().invoke, app, ["export", "p", "--url", url, "--format", "srt", "--out", str(tmp_path / "srt")])
     assert (refused.exit_code, (tmp_path / "srt").exists()) == (2, False)
     assert "srt does not hold labels of detection" in refused.stderr
+
+
+async def test_the_list_is_for_who_leads_and_a_team_sees_its_own(tmp_path: Path) -> None:
+    settings = with_keys(tmp_path / "server")
+    await asyncio.to_thread(schema.migrate, settings.storage.database_url)
+    async with running(settings) as server:
+        callers = {scope: await caller(server, "own", scope) for scope in ("draft", "review", "register", "admin")}
+        stranger = await caller(server, "others", "register", "admin")
+        for headers in (callers["admin"], stranger):
+            assert (await server.client.put("/v1/projects/p", json={}, headers=headers)).status_code == 200
+        await server.services.store.save([stored(team="own", project="p")])
+        for scope, headers in callers.items():
+            answer = await server.client.get("/v1/projects/p/drafts", headers=headers)
+            assert answer.status_code == (200 if scope in ("register", "admin") else 403)
+        theirs = await server.client.get("/v1/projects/p/drafts", headers=stranger)
+        assert theirs.json() == {"drafts": [], "next": None}

@@ -5,22 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from client.cli import app
-from client.errors import BadOption
+from client.errors import BadOption, Refused
+from client.exports.asked import ExportClient
 from client.exports.forms import FORMS
 from client.exports.places import Places, write
 from client.exports.table import plain
 from client.output import Format, Wanted, opened
-from tests.unit.client.fake_server import FakeServer, item_error
+from tests.unit.client.fake_server import FakeServer, item_error, problem
 
 RUNNER = CliRunner()
 SIZE = [640, 480]
@@ -109,7 +113,7 @@ def test_a_format_that_does_not_fit_is_refused_before_anything_is_written(tmp_pa
 def test_another_task_is_counted_not_mixed_in(tmp_path: Path) -> None:
     said = write_all(tmp_path / "x.csv", "csv", reviewed("a", {"label": None}, "classification"), reviewed("b", {"boxes": []}, "detection"))
     assert said == ["not in it: 1 of detection"]
-    assert (tmp_path / "x.csv").read_text() == "item,label,confidence\na,,\n"
+    assert (tmp_path / "x.csv").read_text() == "item,label\na,\n"
 
 
 @pytest.mark.parametrize("how", sorted(FORMS))
@@ -198,3 +202,38 @@ def test_without_praatio_textgrid_says_what_to_install(tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "praatio.textgrid", None)
     with pytest.raises(BadOption, match="pip install praatio"):
         write_all(tmp_path / "out", "textgrid", speech("a.wav", "hi"))
+
+
+class Stream(httpx.SyncByteStream):
+    """An answer that may break in its middle."""
+
+    def __init__(self, *pieces: bytes, broken: bool = False) -> None:
+        self._pieces = pieces
+        self._broken = broken
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+        if self._broken:
+            raise httpx.RemoteProtocolError("peer closed connection")
+
+
+def test_reviewed_labels_are_read_as_they_come_and_begun_again_after_a_passing_refusal() -> None:
+    waits: list[float] = []
+    answers = [problem("overloaded", 503, retryable=True), httpx.Response(200, stream=Stream(b'{"item": "a"}\n{"it', b'em": "b"}\n'))]
+    with ExportClient(transport=httpx.MockTransport(lambda _: answers.pop(0)), wait=waits.append) as candor:
+        assert [one["item"] for one in candor.reviewed("p")] == ["a", "b"]
+    assert len(waits) == 1
+    unknown = httpx.MockTransport(lambda _: problem("unknown_project", 404))
+    with ExportClient(transport=unknown) as candor, pytest.raises(Refused, match="told: unknown_project"):
+        list(candor.reviewed("p"))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "broken"), [(b'{"item": "a"}\n', True), (b'{"item": "a"}\n{"it', True), (b'{"item": "a"}\n{"it', False)]
+)
+def test_a_broken_export_writes_nothing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: bytes, broken: bool) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Stream(pieces, broken=broken)))
+    monkeypatch.setattr("client.commands.export.ExportClient", partial(ExportClient, transport=transport))
+    result = RUNNER.invoke(app, ["export", "p", "--out", str(tmp_path / "out.jsonl")])
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "broke in the middle of the labels: ask again" in result.stderr
