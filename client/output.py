@@ -11,7 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from client.errors import BadOption
 from client.exports import opened as exports
+from client.exports.forms import FORMS
 from client.exports.labelled import left_out, of_draft, of_review
 from client.files import Task
 from client.replacing import replacing
@@ -54,13 +56,15 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a format is written with: the task and the number of items, where they are known, and what an item is called in it.
+    """What a format is written with: the task and the number of items, where they are known, what an item is called, and what stands
+    before that.
 
     The API's own JSON needs none of these. `keep`: what was taken until an error or Ctrl-C is written all the same.
     """
 
     task: Task | None = None
     name: Callable[[str], str] = str
+    prefix: str = ""
     items: int | None = None
     keep: bool = True
 
@@ -133,6 +137,8 @@ def opened(path: Path | None, how: Format, wanted: Wanted = ANY) -> Iterator[Out
         BadOption: the format does not fit the task, or the path.
         OSError: the file can't be written; told before the work, not after.
     """
+    if wanted.prefix and (how.value not in FORMS or FORMS[how.value].folder is not None):
+        raise BadOption(f"--prefix is for formats of one file that name images, and {how.value} is none")
     if how is Format.jsonl and (path is None or wanted.keep):
         with _file(path) as file:
             yield _Lines(file, replace=path is not None)
@@ -149,7 +155,7 @@ def opened(path: Path | None, how: Format, wanted: Wanted = ANY) -> Iterator[Out
                     target.appear()
     else:
         with exports.opened(how.value, path, wanted.task, items=wanted.items, keep=wanted.keep) as sink:
-            yield _Exported(sink, wanted.name)
+            yield _Exported(sink, lambda item: wanted.prefix + wanted.name(item))
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
         ),
     ] = None,
     prefix: Annotated[
-        str, typer.Option("--prefix", help="Stands before each item's name, such as an address; not in json and jsonl.")
+        str, typer.Option("--prefix", help="Stands before each item's name, such as an address: in formats of one file, but json.")
     ] = "",
     include_raw: Annotated[
         bool, typer.Option("--include-raw", help="Also give the models' raw scores, which are not confidences.")
@@ -104,7 +104,7 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
             raise FileNotFoundError(f"there is nothing for {options.task} under {', '.join(map(str, paths))}{_skipped(found.skipped)}")
         how = how or format_of(out, Format.json)
         tally, code = _Tally(), 0
-        wanted = Wanted(options.task, _named_in(paths, found.files, prefix), len(found.files))
+        wanted = Wanted(options.task, _named_in(paths, found.files), prefix, len(found.files))
         try:
             with opened(out, how, wanted) as output:
                 with _progress(console, len(found.files), out is None and how is Format.jsonl) as (bar, row):
@@ -121,14 +121,14 @@ def draft(  # noqa: PLR0913, PLR0917 - one argument per option
     raise typer.Exit(code or (_SOME_FAILED if tally.failures else 0))
 
 
-def _named_in(paths: Sequence[Path], files: Sequence[MediaFile], prefix: str) -> Callable[[str], str]:
+def _named_in(paths: Sequence[Path], files: Sequence[MediaFile]) -> Callable[[str], str]:
     """Return what names items in other tools' formats: by their place in the folder that is drafted, so that the tool finds the images."""
     places = {file.item: item_name(file.path.absolute()) for file in files}
     inside = (
         paths[0].absolute() if len(paths) == 1 and paths[0].is_dir() else Path(commonpath(file.path.parent.absolute() for file in files))
     )
     above = item_name(inside / "_").removesuffix("_")
-    return lambda item: prefix + places.get(item, item).removeprefix(above)
+    return lambda item: places.get(item, item).removeprefix(above)
 
 
 @contextmanager

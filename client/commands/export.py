@@ -34,7 +34,7 @@ def export(
     ] = None,
     task: Annotated[TaskName | None, typer.Option("--task", help="Of a project with several tasks, this one.")] = None,
     prefix: Annotated[
-        str, typer.Option("--prefix", help="Stands before each item's name, such as an address; not in json and jsonl.")
+        str, typer.Option("--prefix", help="Stands before each item's name, such as an address: in formats of one file, but json.")
     ] = "",
     url: Url = DEFAULT_URL,
     key: Key = None,
@@ -48,7 +48,7 @@ def export(
     with told() as console, ExportClient(url, key=key) as candor:
         entries: Iterable[Mapping[str, Any]] = candor.reviewed(project) if what is What.reviews else candor.drafted(project)
         count = 0
-        wanted = Wanted(task.value if task else None, lambda item: prefix + item, keep=False)
+        wanted = Wanted(task.value if task else None, prefix=prefix, keep=False)
         with opened(out, form, wanted) as output:
             for entry in entries:
                 if task is not None and entry["task"] != task.value:

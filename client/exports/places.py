@@ -7,6 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\\ud800-\udfff]')
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://([^?#]*)", re.IGNORECASE)
 _LONGEST = 180  # bytes of a name, which may have 255
 
 
@@ -20,10 +21,12 @@ class Places:
         self._folders = set[str]()
 
     def of(self, item: str) -> PurePosixPath:
-        """Return the path of an item's file, such as `a/b.txt` for `a/b.jpg`."""
-        kept = PurePosixPath(*_parts(item)) if _parts(item) else None
+        """Return the path of an item's file, such as `a/b.txt` for `a/b.jpg`; of an address, under its host and path."""
+        address = _ADDRESS.match(item)
+        wanted = (address[1] if address else item).lstrip("/")
+        kept = PurePosixPath(*_parts(wanted)) if _parts(wanted) else None
         path = None if kept is None else _named(kept, self._suffix)
-        if kept is None or path is None or kept.as_posix() != item.lstrip("/") or not self._free(path):
+        if kept is None or path is None or kept.as_posix() != wanted or not self._free(path):
             self.renamed += 1
             known = hashlib.sha256(item.encode(errors="surrogatepass")).hexdigest()[:16]
             path = PurePosixPath(f"{kept.stem if kept else 'item'}-{known}{self._suffix}")

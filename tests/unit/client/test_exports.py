@@ -146,6 +146,17 @@ NAMES = st.one_of(
 QUICK = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+def test_a_file_lies_under_its_items_path_or_address(tmp_path: Path) -> None:
+    items = ["/data/a b/1.jpg", "s3://bucket/2.jpg", "https://host/x/3.jpg?sig=a/b", "4.jpg", "4.png", "../5.jpg", "é.jpg"]
+    (told,) = write_all(tmp_path / "out", "voc", *(boxes(item) for item in items))
+    names = [name.removeprefix("Annotations/") for name in files(tmp_path / "out")]
+    assert {"data/a b/1.xml", "bucket/2.xml", "host/x/3.xml", "4.xml", "é.xml"} < {*names}
+    assert [name[:2] for name in names if "-" in name] == ["4-", "5-"]
+    assert told.startswith("2 files have other names than their items")
+    with pytest.raises(BadOption, match="voc is none"):
+        write_all(tmp_path / "more", "voc", boxes("a"), prefix="s3://")
+
+
 @QUICK
 @given(st.lists(NAMES, unique=True, max_size=8))
 def test_no_items_file_leaves_its_folder_and_none_takes_anothers_place(tmp_path: Path, names: list[str]) -> None:
