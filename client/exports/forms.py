@@ -14,7 +14,7 @@ from client.exports.cvat import Cvat
 from client.exports.label_studio import LabelStudio
 from client.exports.labelled import Labelled
 from client.exports.table import Table
-from client.exports.transcripts import Save, Transcripts, srt, textgrid, vtt
+from client.exports.transcripts import Save, Transcripts, srt, textgrids, vtt
 from client.exports.voc import Voc
 from client.exports.yolo import Yolo
 from client.files import Task
@@ -75,7 +75,7 @@ FORMS = {
         Form("csv", _ALL, file=Table, lost="words"),
         Form("srt", _SPEECH, folder=_transcripts(".srt", srt), suffix=".srt", lost="confidences", times=True),
         Form("vtt", _SPEECH, folder=_transcripts(".vtt", vtt), suffix=".vtt", lost="confidences", times=True),
-        Form("textgrid", _SPEECH, folder=_transcripts(".TextGrid", textgrid), suffix=".TextGrid", times=True),
+        Form("textgrid", _SPEECH, folder=textgrids, suffix=".TextGrid", times=True),
     )
 }
 

@@ -52,15 +52,8 @@ def vtt(path: Path, _one: Labelled, segments: Segments) -> None:
 
 
 def textgrid(path: Path, one: Labelled, segments: Segments) -> None:
-    """Write a TextGrid in Praat's long form: tiers `segments` and `words`, and `confidence` along the words where they have any.
-
-    Raises:
-        BadOption: praatio, which writes it, is not installed.
-    """
-    try:
-        from praatio.textgrid import IntervalTier, Textgrid  # noqa: PLC0415 - an extra package, for this format alone
-    except ModuleNotFoundError as error:
-        raise BadOption("textgrid needs the package praatio: `pip install praatio`, or the extra `export`") from error
+    """Write a TextGrid in Praat's long form: tiers `segments` and `words`, and `confidence` along the words where they have any."""
+    IntervalTier, Textgrid = _praatio()  # noqa: N806 - they are classes
     words = [word for segment in segments for word in segment.get("words", ())]
     end = max([one.duration or 0.0, _SHORTEST, *(float(part["end"]) for part in (*segments, *words))])
     tiers = {"segments": _intervals(segments, "text"), "words": _intervals(words, "text")}
@@ -70,6 +63,24 @@ def textgrid(path: Path, one: Labelled, segments: Segments) -> None:
     for name, intervals in tiers.items():
         grid.addTier(IntervalTier(name, intervals, 0.0, end))
     grid.save(str(path), "long_textgrid", includeBlankSpaces=True, reportingMode="error")
+
+
+def textgrids(folder: Path) -> Transcripts:
+    """Return what writes TextGrids.
+
+    Raises:
+        BadOption: praatio, which writes them, is not installed; told before the work, not after.
+    """
+    _praatio()
+    return Transcripts(folder, ".TextGrid", textgrid)
+
+
+def _praatio() -> tuple[Any, Any]:
+    try:
+        from praatio.textgrid import IntervalTier, Textgrid  # noqa: PLC0415 - an extra package, for this format alone
+    except ModuleNotFoundError as error:
+        raise BadOption("textgrid needs the package praatio: `pip install praatio`, or the extra `export`") from error
+    return IntervalTier, Textgrid
 
 
 def _intervals(parts: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, float, str]]:
