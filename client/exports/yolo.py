@@ -43,7 +43,7 @@ class Yolo:
             lines = "".join(self._line(ids[name], shares, confidence) for name, shares, confidence in boxes)
             write(self._folder, PurePosixPath("labels", path), lines)
         listed = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(names))
-        head = "# Put the images under images/, as the labels lie under labels/\npath: .\ntrain: images\nval: images\n"
+        head = "# Put the images under images/, as the labels lie under labels/\ntrain: images\nval: images\n"
         write(self._folder, PurePosixPath("data.yaml"), f"{head}names:{f'{chr(10)}{listed}' if names else ' {}' + chr(10)}")
         write(self._folder, PurePosixPath("classes.txt"), "".join(f"{' '.join(name.split())}\n" for name in names))
 

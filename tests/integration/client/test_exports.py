@@ -16,8 +16,10 @@ from xml.etree import ElementTree
 
 import pysubs2
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from praatio import textgrid
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
@@ -30,7 +32,7 @@ from client.exports.table import plain
 from serving.reviewing.gold_files import read_gold
 from store import schema
 from tests.integration.client.test_client_and_server import away
-from tests.unit.client.test_exports import SIZE, reviewed, speech, write_all
+from tests.unit.client.test_exports import SIZE, boxes, reviewed, speech, write_all
 from tests.unit.serving.arms.armed import BEASTS, OFTEN, ask, draws_of, make_gold, put
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.served import Server, running
@@ -104,8 +106,8 @@ def test_coco_is_what_pycocotools_reads(tmp_path: Path, drafts: list[dict[str, A
 def test_yolo_lines_are_the_boxes_to_a_hundredth_of_a_pixel(tmp_path: Path, drafts: list[dict[str, Any]]) -> None:
     out = tmp_path / str(len(list(tmp_path.iterdir())))
     write_all(out, "yolo-predictions", *drafts)
-    yaml = [line.split(": ", 1)[1] for line in (out / "data.yaml").read_text().splitlines() if line.startswith("  ")]
-    names, places, found = [json.loads(name) for name in yaml], Places(".txt"), []
+    listed = [line.split(": ", 1)[1] for line in (out / "data.yaml").read_text().splitlines() if line.startswith("  ")]
+    names, places, found = [json.loads(name) for name in listed], Places(".txt"), []
     for draft in drafts:
         labels = []
         for line in (out / "labels" / places.of(draft["item"])).read_text().splitlines():
@@ -117,6 +119,25 @@ def test_yolo_lines_are_the_boxes_to_a_hundredth_of_a_pixel(tmp_path: Path, draf
         found.append((draft["item"], labels))
     near(found, said(drafts))
     assert len(list((out / "labels").rglob("*.txt"))) == len(drafts)
+
+
+def test_yolo_is_what_training_loads_where_the_images_are_put_beside_it(tmp_path: Path) -> None:
+    from ultralytics.data.dataset import YOLODataset  # noqa: PLC0415 - takes seconds
+
+    for how, readable in (("yolo", 2), ("yolo-predictions", 1)):
+        out = tmp_path / how
+        write_all(out, how, boxes("in/a.jpg", ("big cat", 0.5), ("x", None)), boxes("b.jpg"))
+        for name in ("in/a.jpg", "b.jpg"):
+            (out / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (SIZE[0], SIZE[1])).save(out / "images" / name)
+        told = yaml.safe_load((out / "data.yaml").read_text())
+        assert "path" not in told  # it would be taken from where the training is started
+        found = YOLODataset(img_path=str(out / told["train"]), data=told, task="detect", imgsz=64, augment=False).labels
+        assert len(found) == readable  # six columns are refused
+        if how == "yolo":
+            by_name = {Path(one["im_file"]).name: one["cls"].ravel().tolist() for one in found}
+            assert by_name == {"a.jpg": [0.0, 1.0], "b.jpg": []}
+            assert told["names"] == {0: "big cat", 1: "x"}
 
 
 @QUICK
