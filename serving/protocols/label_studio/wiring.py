@@ -113,16 +113,18 @@ class Wiring:
         return str(before) if before else None
 
     async def remove(self, secret: str | None) -> None:
-        """Remove the rows and webhooks whose address has a secret."""
+        """Remove the rows and webhooks whose address has a secret; others have none, and are not ours."""
+        if secret is None:
+            return
         for row in await self.backends():
-            if secret is not None and secret_in(row.get("url")) == secret:
+            if secret_in(row.get("url")) == secret:
                 await self._remote.json("DELETE", f"/api/ml/{row['id']}")
         for hook in await self.webhooks():
             if secret_in(hook.get("url")) == secret:
                 await self._remote.json("DELETE", f"/api/webhooks/{hook['id']}/")
 
 
-def _told(error: ToolError, base: str) -> InvalidRequest:
+def _told(error: ToolError, base: str) -> InvalidRequest | NoWebhook:
     """Return what Label Studio's refusal means, without the secret that its words may hold."""
     words = error.detail.replace(secret_in(base) or base, "…")
     candor = base.partition("/label-studio/")[0]

@@ -14,6 +14,8 @@ import pytest
 from candor.errors import MediaUnreachable
 from serving.media import Called, MediaFetcher
 from serving.protocols.label_studio import connecting
+from serving.protocols.label_studio.remote import LabelStudio
+from serving.protocols.label_studio.wiring import Wiring
 from store.audit import entries
 from store.connections import Connections
 from store.label_studio_tasks import Ended, Tasks
@@ -180,3 +182,12 @@ async def test_tasks_are_counted_and_listed_by_state(server: Server) -> None:
     rest = (await server.client.get(f"{path}/tasks?state=failed&after=1")).json()
     assert ([one["task"] for one in rest["tasks"]], rest["next"]) == (["3"], None)
     assert "address and token" in is_problem(await server.client.post(f"{path}/push"), 422, "invalid_request")
+
+
+async def test_webhooks_that_are_not_of_candor_are_never_removed() -> None:
+    installed = Installed()
+    installed.kept["webhooks"][7] = {"id": 7, "url": "https://chat.example/hook", "project": 1}
+    wiring = Wiring(LabelStudio(installed, "http://labels.example", "0" * 40), "1")
+    await wiring.remove(None)
+    await wiring.remove("another")
+    assert list(installed.kept["webhooks"]) == [7]
