@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from candor import __version__
-from candor.errors import InvalidRequest, NotFound, NotReady, UnknownModel, WrongTask
+from candor.errors import InvalidRequest, NotFound, NotReady, Unauthenticated, UnknownModel, WrongTask
 from candor.predictions import Task
 from serving.access import Principal
 from serving.api.parsing import parsed_form
@@ -23,15 +23,15 @@ from serving.protocols.asking import (
     drafts_of,
     known,
     labels_of,
+    object_in,
     of_bytes,
     of_url,
     off_loop,
-    read_object,
     ready,
     text_of,
 )
 from serving.protocols.roboflow.answers import TASKS, described, predicted, registered
-from serving.protocols.roboflow.reading import filter_of, images_of, model_of
+from serving.protocols.roboflow.reading import LOOKED_AT, filter_of, images_of, key_in, model_of
 from serving.requests import Item
 
 
@@ -67,7 +67,7 @@ def _add_models(router: APIRouter) -> None:
 
     @router.post("/model/add")
     async def add(request: Request) -> JSONResponse:
-        principal, body = await _asked(request)
+        principal, body, _ = await _asked(request)
         model_id = text_of(body, "model_id") or ""
         found = await _registered(request, principal)
         if model_id not in [one["model_id"] for one in found]:
@@ -102,12 +102,12 @@ def _add_inference(router: APIRouter) -> None:
 
 
 async def _infer(request: Request, task: Task) -> JSONResponse:
-    principal, body = await _asked(request)
+    principal, body, size = await _asked(request)
     model_id = text_of(body, "model_id")
     if model_id is None:
         raise InvalidRequest("model_id: name a model; GET /roboflow/model/registry lists them")
     limits = services_of(request).settings.limits
-    items, listed = await off_loop(len(await request.body()), images_of, body.get("image"), limits)
+    items, listed = await off_loop(size, images_of, body.get("image"), limits)
     found = await _predicted(request, principal, items, model_of(model_id), task, body)
     return JSONResponse(found if listed else found[0])
 
@@ -142,13 +142,28 @@ async def _sent_alone(request: Request, query: Mapping[str, str]) -> Item:
     return of_bytes(await off_loop(len(body), decoded, body.decode("ascii", errors="replace"), limits.item_bytes), "image")
 
 
-async def _asked(request: Request) -> tuple[Principal, dict[str, Any]]:
-    """Who asks, and the body; a key that is not in the body is looked at before that is read."""
+async def _asked(request: Request) -> tuple[Principal, dict[str, Any], int]:
+    """Who asks, the body, and its size. Of whom it does not know the server holds no more than the beginning, where the key is."""
+    principal = None
     if _key(request) or "authorization" in request.headers or "x-api-key" in request.headers:
         principal = await known(request, _key(request))
-        return principal, await read_object(request)
-    body = await read_object(request)
-    return await known(request, text_of(body, "api_key")), body
+    chunks, size = list[bytes](), 0
+    async for chunk in request.stream():
+        chunks.append(chunk)
+        size += len(chunk)
+        if principal is None and size >= LOOKED_AT:
+            principal = await _by_beginning(request, b"".join(chunks))
+    body = b"".join(chunks)
+    principal = principal or await known(request, key_in(body))
+    return principal, await off_loop(size, object_in, body), size
+
+
+async def _by_beginning(request: Request, beginning: bytes) -> Principal:
+    try:
+        return await known(request, key_in(beginning))
+    except Unauthenticated as error:
+        told = f"; in a body it is looked for in the first {LOOKED_AT:,} bytes: put `api_key` before the image"
+        raise Unauthenticated(error.detail + told) from error
 
 
 def _key(request: Request) -> str | None:

@@ -147,6 +147,33 @@ async def test_keys_and_health(folder: Path) -> None:
         assert (await infer(server, api_key=reader)).status_code == 403
 
 
+async def test_of_whom_it_does_not_know_it_reads_the_beginning(folder: Path) -> None:
+    given_out = 0
+
+    async def body(key: str) -> AsyncIterator[bytes]:
+        nonlocal given_out
+        given_out = 0
+        yield json.dumps({"api_key": key, "model_id": "finder/1", "x": r'"api_key": "not this"'})[:-1].encode()
+        yield b', "image": {"type": "base64", "value": "'
+        for _ in range(64):
+            given_out += 1
+            yield b"AAAA" * 1024
+        yield b'"}}'
+
+    async with running(with_keys(folder)) as server:
+        key = (await caller(server, "red", "draft"))["Authorization"].removeprefix("Bearer ")
+        for wrong in ("wrong", key[:-1] + "é", ""):
+            refused = await server.client.post(DETECT, content=body(wrong))
+            assert refused.status_code == 401
+            assert "put `api_key` before the image" in refused.json()["message"]
+            assert given_out < 20
+        assert (await server.client.post(DETECT, content=body(key))).status_code == 200
+        late = {"image": picture(bytes(100_000)), "model_id": "finder/1", "api_key": key}
+        assert (await server.client.post(DETECT, json=late)).status_code == 401
+        assert (await server.client.post(DETECT, content=b"{" * 100)).status_code == 401  # nothing is parsed for nobody
+        assert (await server.client.post(DETECT, content=b"{" * 100, headers={"X-API-Key": key})).status_code == 422
+
+
 async def test_capacity_and_storage(folder: Path) -> None:
     raised: list[Exception] = [Overloaded("full", retry_after=2), StorageUnavailable("no disk")]
 
