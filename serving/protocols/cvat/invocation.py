@@ -21,6 +21,7 @@ from serving.protocols.cvat.functions import CONFIDENCE, SHAPES
 T = TypeVar("T")
 
 _DEFAULT_SECONDS = 30.0  # that CVAT waits, where it does not say so
+_MOST_SECONDS = 600.0  # whatever it says: the frame is held that long
 _PAUSE = 1.0  # seconds before what failed for a passing reason is tried again, where it does not say when
 
 
@@ -70,7 +71,7 @@ def _threshold(given: Any) -> float | None:
 def seconds_of(header: str | None) -> float:
     """Return how long CVAT waits, by its header `X-Nuclio-Invoke-Timeout`, less what the way back may take."""
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)s", header or "")
-    seconds = float(found[1]) if found else _DEFAULT_SECONDS
+    seconds = min(float(found[1]), _MOST_SECONDS) if found else _DEFAULT_SECONDS
     return max(0.1, seconds - min(1.0, seconds / 10))
 
 

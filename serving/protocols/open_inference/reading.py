@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -51,7 +52,12 @@ def _parsed(body: bytes, told: str | None, kind: MediaKind, limits: LimitSetting
     if not found:
         raise NoItems("inputs: send at least one element")
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(one, int) for one in shape) or len(shape) > 2 or prod(shape) != len(found):
+    if (
+        not isinstance(shape, list)
+        or not all(isinstance(one, int) and one > 0 for one in shape)
+        or len(shape) > 2
+        or prod(shape) != len(found)
+    ):
         raise InvalidRequest(f"inputs: shape {str(shape)[:40]} is not that of {len(found)} elements: it is [{len(found)}]")
     items = tuple(_item(one, kind, limits) for one in found)
     return Asked(text_of(asked, "id"), items, tuple(_names(asked.get("outputs") or [])))
@@ -70,7 +76,7 @@ def _elements(tensor: dict[str, Any], binary: bytes, limits: LimitSettings) -> I
     if size is not None:
         if size != len(binary):
             raise InvalidRequest(f"inputs: binary_data_size is {str(size)[:20]}, and {len(binary)} bytes follow the JSON")
-        yield from _few(list(_unpacked(binary)), limits)
+        yield from _few(list(islice(_unpacked(binary), limits.items + 1)), limits)
         return
     data = tensor.get("data")
     flat = data[0] if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list) else data
@@ -85,7 +91,7 @@ def _elements(tensor: dict[str, Any], binary: bytes, limits: LimitSettings) -> I
 
 def _few(found: list[Any], limits: LimitSettings) -> list[Any]:
     if len(found) > limits.items:
-        raise TooManyItems(f"{len(found)} items; one request takes at most {limits.items}: send several requests")
+        raise TooManyItems(f"more than {limits.items} items; one request takes at most {limits.items}: send several requests")
     return found
 
 

@@ -128,6 +128,7 @@ async def test_ids_are_what_cvat_takes_and_lead_back() -> None:
 async def test_patience_ends_before_cvats() -> None:
     assert seconds_of("120s") == 119
     assert seconds_of("5s") == 4.5
+    assert seconds_of("999999s") == 599
     assert seconds_of(None) == seconds_of("soon") == 29
     clock = asyncio.get_running_loop().time
     tries = [NotReady("loading", retry_after=0), RateLimited("later", retry_after=0), None]

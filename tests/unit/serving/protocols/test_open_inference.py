@@ -71,6 +71,22 @@ async def test_each_task_has_its_outputs(target: Server) -> None:
         assert [output["name"] for output in told["outputs"]] == list(words if model == "listener" else classes)
 
 
+async def test_many_empty_elements_are_not_all_read(target: Server) -> None:
+    many = bytes(4 * 100_000)
+    head = json.dumps({"inputs": [{**tensor(), "parameters": {"binary_data_size": len(many)}}]}).encode()
+    answer = await target.client.post(INFER, content=head + many, headers={"Inference-Header-Content-Length": str(len(head))})
+    assert (answer.status_code, answer.json()["error"][:20]) == (413, "more than 256 items;")
+
+
+async def test_numbers_of_any_length_are_refused(target: Server) -> None:
+    long = "1" * 4300
+    for text in (long, f"{long}0", f"[{long}, 1]", f"[{long}, {long}]", "[1e400]", "[-1, -1]", "[1.0]"):
+        sent = json.dumps({"inputs": [{**tensor(b"image"), "shape": "HERE"}]}).replace('"HERE"', text)
+        assert (await target.client.post(INFER, content=sent)).status_code == 422, text[:20]
+        sent = json.dumps({"inputs": [{**tensor(b"image"), "parameters": {"binary_data_size": "HERE"}}]}).replace('"HERE"', text)
+        assert (await target.client.post(INFER, content=sent)).status_code == 422, text[:20]
+
+
 async def test_bytes_may_follow_the_json(target: Server) -> None:
     items = (b"image", b"\xff\x00")
     binary = b"".join(len(item).to_bytes(4, "little") + item for item in items)
