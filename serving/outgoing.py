@@ -94,6 +94,8 @@ class Tending:
                 await self._tend()
             except StorageUnavailable as gone:
                 _log.warning(f"{self._what}_not_tended", detail=gone.detail)
+            except Exception:  # noqa: BLE001 - a bug must not end all that is still to be sent
+                _log.exception(f"{self._what}_tending_broke")
 
 
 def wait(attempts: int) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""What webhooks are to be told: a queue in the database, and what became of each entry. Entries stay."""
+"""What webhooks are to be told: a queue in the database, and what became of each entry. Those that were delivered are forgotten in time; dead ones stay."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from store.webhooks import PING, Webhook, put_down
 
 State: TypeAlias = Literal["waiting", "delivered", "dead"]
 STATES: tuple[State, ...] = get_args(State)
+KEPT = timedelta(days=30)  # how long what was delivered is listed
+_PRUNED_AT_ONCE = 500  # rows of one transaction: others write in between
 LEASE = timedelta(minutes=2)  # one whose sender died is taken up by another after that
 
 
@@ -143,6 +145,16 @@ class Deliveries:
         values = {"status": status, "error": error, **({"ended_at": now} if again_in is None else {"next_at": now + again_in})}
         still = (deliveries.c.id == delivery.id, deliveries.c.attempts == delivery.attempts, deliveries.c.ended_at.is_(None))
         await self._store.execute(sa.update(deliveries).where(*still).values(values))
+
+    async def prune(self) -> int:
+        """Forget what was delivered 30 days ago, and what deleted webhooks were to be told, which nobody can ask for; return how many."""
+        before, forgotten = self._clock() - KEPT, 0
+        old = deliveries.c.ended_at < before
+        vain = sa.or_(deliveries.c.error.is_(None), webhooks.c.ended_at < before)
+        chosen = sa.select(deliveries.c.id).join(webhooks, webhooks.c.id == deliveries.c.webhook).where(old, vain).limit(_PRUNED_AT_ONCE)
+        while ids := [row.id for row in await self._store.read(chosen)]:
+            forgotten += await self._store.execute(sa.delete(deliveries).where(deliveries.c.id.in_(ids), old))
+        return forgotten
 
 
 def _in(state: State | None) -> tuple[sa.ColumnElement[bool], ...]:

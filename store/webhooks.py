@@ -108,7 +108,7 @@ class Webhooks:
         return await self.get(actor.team, webhook_id)
 
     async def delete(self, actor: Actor, webhook_id: str) -> None:
-        """End a webhook. What waited for it is not sent any more.
+        """End a webhook. What waited for it is not sent any more, and its secrets are forgotten.
 
         Raises:
             NotFound: the actor's team has none of that id.
@@ -116,7 +116,7 @@ class Webhooks:
 
         async def work(connection: AsyncConnection) -> None:
             now = self._clock()
-            await _change(connection, actor, webhook_id, {"ended_at": now})
+            await _change(connection, actor, webhook_id, {"ended_at": now, "secret": "", "earlier_secret": None})
             waiting = (deliveries.c.webhook == webhook_id, deliveries.c.ended_at.is_(None))
             given_up = {"ended_at": now, "error": "the webhook was deleted"}
             await connection.execute(sa.update(deliveries).where(*waiting).values(given_up))

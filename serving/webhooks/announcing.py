@@ -39,7 +39,8 @@ class Announcer:
         if len(self._under_way) >= _MOST_UNDER_WAY:  # the database takes nothing
             _log.error("drafts_not_announced", drafts=len(drafts), first=drafts[0].id, detail="too many wait to be put down")
             return
-        task = asyncio.create_task(self._announce(drafts), name="candor-announcing")
+        # not the drafts themselves, which are large, and may wait for the database
+        task = asyncio.create_task(self._announce(drafts[0], told(drafts)), name="candor-announcing")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -47,14 +48,13 @@ class Announcer:
         """Put down what is under way."""
         await asyncio.gather(*self._under_way)
 
-    async def _announce(self, drafts: list[Draft]) -> None:
-        first = drafts[0]
+    async def _announce(self, first: Draft, data: dict[str, Any]) -> None:
         try:
             await self._fresh.refresh(lambda: self._fresh.age >= FRESH_SECONDS)
             if any(one.team == first.team and one.wants("drafts.ready", first.project) for one in self._hearing):
-                await self._webhooks.announce("drafts.ready", first.id, told(drafts), team=first.team, project=first.project)
+                await self._webhooks.announce("drafts.ready", first.id, data, team=first.team, project=first.project)
         except CandorError as error:
-            _log.error("drafts_not_announced", drafts=len(drafts), first=first.id, detail=error.detail)
+            _log.error("drafts_not_announced", drafts=len(data["drafts"]), first=first.id, detail=error.detail)
 
     async def _read(self) -> None:
         self._hearing = await self._webhooks.hearing("drafts.ready")

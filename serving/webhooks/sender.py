@@ -26,6 +26,7 @@ from store.moments import utc_now
 _log = structlog.get_logger(__name__)
 
 EVERY = 2.0  # seconds between looks at the queue
+PRUNED_EVERY = 900.0  # seconds between looks at what was delivered long ago
 SECONDS = 15.0  # most that a receiver may take to answer
 AT_ONCE = 24
 PER_RECEIVER = 4
@@ -51,10 +52,12 @@ class Sender:
         self._sending: dict[asyncio.Task[None], str] = {}
         self._failing: set[str] = set()
         self._tending = Tending(self.tend, EVERY, "webhooks")
+        self._pruning = Tending(self._deliveries.prune, PRUNED_EVERY, "deliveries")
 
     def keep_tending(self) -> None:
-        """Look at the queue every few seconds until `close`, and at once when a place comes free."""
+        """Look at the queue every few seconds until `close`, and at once when a place comes free; now and then forget old deliveries."""
         self._tending.start()
+        self._pruning.start()
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -63,6 +66,7 @@ class Sender:
     async def close(self) -> None:
         """Stop. What is still being sent then is sent again by whoever comes next: receivers know it by its id."""
         await self._tending.close()
+        await self._pruning.close()
         if self._sending:
             _, late = await asyncio.wait(self._sending, timeout=_ENDS_WITHIN)
             for task in late:
@@ -102,8 +106,7 @@ class Sender:
 
     async def _send(self, claimed: Claimed) -> None:
         delivery, webhook = claimed.delivery, claimed.webhook
-        body = json.dumps(delivery.body, ensure_ascii=False, separators=(",", ":")).encode()
-        posted = await self._poster.post(webhook.url, body, headers(webhook, delivery.id, body, self._clock()))
+        posted = await self._posted(claimed)
         (self._failing.discard if posted.error is None else self._failing.add)(webhook.id)
         try:
             if posted.error is None:
@@ -119,6 +122,15 @@ class Sender:
             _log.error("webhook_delivery_dead", **told)
         else:
             _log.warning("webhook_not_delivered", **told, again_in=again.total_seconds())
+
+    async def _posted(self, claimed: Claimed) -> Posted:
+        delivery, webhook = claimed.delivery, claimed.webhook
+        try:
+            body = json.dumps(delivery.body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")  # half a character
+            return await self._poster.post(webhook.url, body, headers(webhook, delivery.id, body, self._clock()))
+        except Exception as error:  # noqa: BLE001 - a bug counts as an attempt, else the same would be tried for ever
+            _log.exception("webhook_delivery_broke", delivery=delivery.id, webhook=webhook.id)
+            return Posted(None, f"it could not be sent: {type(error).__name__}")
 
     def _again(self, attempts: int, posted: Posted) -> timedelta | None:
         """Return how long to wait: longer each time, by chance a little more or less, and not less than the receiver asks for."""

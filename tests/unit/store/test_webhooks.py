@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from candor.errors import InvalidRequest, NotFound
 from store import Store
 from store.audit import Actor, entries
 from store.calibrations import Calibrations
-from store.deliveries import LEASE, Claimed, Deliveries
+from store.deliveries import KEPT, LEASE, Claimed, Deliveries
 from store.jobs import Jobs
 from store.review_alarms import ReviewAlarms
+from store.tool_tables import webhooks as table
 from store.webhooks import EVENTS, MOST, Webhook, Webhooks
 
 RED, BLUE = Actor("red", "key_1"), Actor("blue", "key_2")
@@ -164,3 +166,31 @@ async def test_pages_go_back_in_time(store: Store, queue: Deliveries) -> None:
     assert sorted(one.id for one in [*page, *rest]) == sorted(made)
     with pytest.raises(NotFound):
         await queue.get("whk_other", made[0])
+
+
+async def test_what_was_delivered_is_forgotten_in_time_and_dead_ones_stay(store: Store, queue: Deliveries, clock: Clock) -> None:
+    webhook, deleted = await _made(store), await _made(store)
+    taken, dead, waiting = [(await queue.ping(webhook)).id for _ in range(3)]
+    of_deleted = (await queue.ping(deleted)).id
+    claimed = {one.delivery.id: one.delivery for one in await _claimed(queue)}
+    await queue.taken(claimed[taken], 204)
+    await queue.taken(claimed[of_deleted], 204)
+    await queue.failed(claimed[dead], "it answered 410", 410, None)
+    clock.now += KEPT
+    assert await queue.prune() == 0
+    clock.now += timedelta(seconds=1)
+    assert await queue.prune() == 2
+    assert [one.id for one in await queue.of_webhook(webhook.id)] == sorted([dead, waiting], reverse=True)
+    await Webhooks(store, clock).delete(RED, webhook.id)
+    assert await queue.prune() == 0
+    clock.now += KEPT + timedelta(seconds=1)
+    assert await queue.prune() == 2  # of a webhook that is deleted nobody can ask for any
+    assert await queue.of_webhook(webhook.id) == []
+
+
+async def test_a_deleted_webhook_keeps_no_secret(store: Store) -> None:
+    webhook = await _made(store)
+    await Webhooks(store).rotate(RED, webhook.id, "whsec_y")
+    await Webhooks(store).delete(RED, webhook.id)
+    (kept,) = await store.read(sa.select(table))
+    assert (kept.secret, kept.earlier_secret) == ("", None)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from candor.errors import InvalidRequest
 from serving.config import MediaSettings
-from serving.outgoing import LONGEST, Posted, retry_after
+from serving.outgoing import LONGEST, Posted, Poster, Tending, retry_after
 from serving.webhooks.asked import require_events, require_url
 from serving.webhooks.sender import FAILING_AT_ONCE, PER_RECEIVER, Sender
 from serving.webhooks.signing import EARLIER_COUNTS, headers, new_secret, signature
 from store import Store
-from store.webhooks import Webhook
+from store.audit import Actor
+from store.deliveries import LEASE, Deliveries
+from store.webhooks import EVENTS, Webhook, Webhooks
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -80,3 +84,52 @@ def test_events_of_no_project_are_not_asked_for_with_one() -> None:
     require_events(["drafts.ready", "alarm.raised"], "street")
     with pytest.raises(InvalidRequest, match=r"^job\.done: "):
         require_events(["drafts.ready", "job.done"], "street")
+
+
+async def test_what_breaks_counts_as_an_attempt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    webhook = await Webhooks(store).add(Actor("red", "key_1"), "https://example.org/hook", EVENTS, None, "whsec_x")  # no base64
+    queue, sender = Deliveries(store), Sender(store, MediaSettings.model_validate({}))
+    made = await queue.ping(webhook)
+    await sender.tend()
+    await sender.settled()
+    await sender.close()
+    found = await queue.get(webhook.id, made.id)
+    assert (found.state, found.attempts, found.error) == ("waiting", 1, "it could not be sent: Error")
+    assert found.next_at < made.next_at + LEASE
+
+
+async def test_half_a_character_is_sent_as_a_question_mark(store: Store) -> None:
+    sent: list[bytes] = []
+
+    class Taking(Poster):
+        async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
+            sent.append(body)
+            return Posted(204, None)
+
+    webhook = await Webhooks(store).add(Actor("red", "key_1"), "https://example.org/hook", EVENTS, None, new_secret())
+    await Webhooks(store).announce("job.failed", "job_1", {"detail": "half \ud800"}, team="red")
+    sender = Sender(store, MediaSettings.model_validate({}))
+    sender._poster = Taking(MediaSettings.model_validate({}))
+    await sender.tend()
+    await sender.settled()
+    assert [one.state for one in await Deliveries(store).of_webhook(webhook.id)] == ["delivered"]
+    assert b'"half ?"' in sent[0]
+
+
+async def test_a_queue_is_tended_on_after_something_broke() -> None:
+    looked: list[int] = []
+
+    async def tend() -> None:
+        looked.append(1)
+        tending.wake()
+        if len(looked) == 1:
+            raise RuntimeError("a bug")
+        going_on.set()
+
+    going_on = asyncio.Event()
+    tending = Tending(tend, 60, "tests")
+    tending.start()
+    tending.wake()
+    async with asyncio.timeout(5):
+        await going_on.wait()
+    await tending.close()
