@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -125,18 +126,18 @@ class Tasks:
         """Take tasks of one connection that are due: nobody else gets them until `lease` has passed. Empty: nothing is due."""
         now = self._clock()
         due = tasks.c.state.in_(("queued", "processing")), tasks.c.next_at <= now
+        waiting = [row.connection for row in await self._store.read(sa.select(tasks.c.connection).where(*due).distinct())]
+        if not waiting:  # as most looks find: they take no lock
+            return []
+        mine = random.choice(waiting)  # noqa: S311 - by chance, so that a long queue of one holds up no other's
 
         async def work(connection: AsyncConnection) -> list[TaskRow]:
-            next_one = sa.select(tasks.c.connection).where(*due).order_by(tasks.c.next_at).limit(1)
-            first = (await connection.execute(next_one.with_for_update(skip_locked=True))).first()
-            if first is None:
-                return []
-            chosen = sa.select(tasks).where(*due, tasks.c.connection == first.connection).order_by(tasks.c.next_at, tasks.c.task)
+            chosen = sa.select(tasks).where(*due, tasks.c.connection == mine).order_by(tasks.c.next_at, tasks.c.task)
             locked = await connection.execute(chosen.limit(limit).with_for_update(skip_locked=True))
             found = [TaskRow(**row._mapping) for row in locked]
             taken = {"state": "processing", "next_at": now + lease, "attempts": tasks.c.attempts + 1, "changed_at": now}
             names = tasks.c.task.in_([row.task for row in found])
-            await connection.execute(sa.update(tasks).where(tasks.c.connection == first.connection, names).values(taken))
+            await connection.execute(sa.update(tasks).where(tasks.c.connection == mine, names).values(taken))
             return found
 
         return await self._store.run(work)

@@ -45,7 +45,7 @@ label_studio_tasks = sa.Table(
     sa.Column("next_at", UtcDateTime, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
-    sa.Index("ix_label_studio_tasks_due", "state", "next_at"),
+    sa.Index("ix_label_studio_tasks_due", "state", "next_at", "connection"),
 )
 
 # What Label Studio reported, as it came, until reviews are made of it.

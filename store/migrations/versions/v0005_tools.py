@@ -71,7 +71,7 @@ def _label_studio() -> None:
         _moment("created_at"),
         _moment("changed_at"),
     )
-    op.create_index("ix_label_studio_tasks_due", "label_studio_tasks", ["state", "next_at"])
+    op.create_index("ix_label_studio_tasks_due", "label_studio_tasks", ["state", "next_at", "connection"])
     op.create_table(
         "label_studio_events",
         sa.Column("id", sa.String, primary_key=True),

@@ -51,3 +51,13 @@ async def test_what_waits_is_claimed_once_until_its_lease_ends(store: Store) -> 
     assert [(row.task, row.attempts, row.error) for row in await tasks.claim(9, LEASE)] == [("2", 1, "not there")]
     now += LEASE
     assert {row.task for rows in (await tasks.claim(9, LEASE), await tasks.claim(9, LEASE)) for row in rows} == {"1", "2", "3", "4", "5"}
+
+
+async def test_a_long_queue_of_one_holds_up_no_other(store: Store) -> None:
+    now = utc_now()
+    tasks = Tasks(store, lambda: now)
+    await tasks.queue("con_a", [Waiting(str(n), f"7:{n}") for n in range(16)])
+    now += timedelta(seconds=1)
+    await tasks.queue("con_b", [Waiting("1", "9:1")])
+    claimed = [(await tasks.claim(1, LEASE))[0].connection for _ in range(16)]
+    assert "con_b" in claimed  # one that came later, by chance of 1 : 65,536 not
