@@ -1,4 +1,7 @@
-"""What webhooks are to be told: a queue in the database, and what became of each entry. Those that were delivered are forgotten in time; dead ones stay."""
+"""What webhooks are to be told: a queue in the database, and what became of each entry.
+
+What was delivered is forgotten in time; dead ones stay.
+"""
 
 from __future__ import annotations
 
