@@ -122,7 +122,8 @@ def _text(shown: Mapping[str, Any], layout: Layout, _left_out: list[str]) -> lis
 def _segment(segment: Mapping[str, Any], duration: float, layout: Layout, text_control: Control) -> list[dict[str, Any]]:
     """Return the span of a segment and its text: two regions of one id."""
     span = {"start": segment["start"], "end": segment["end"], "channel": 0}
-    id_, confidence, length = segment["id"], segment["confidence"], {"original_length": duration}
+    id_, length = segment["id"], {"original_length": duration}
+    confidence = segment["confidence"] if segment["confidence"] is not None else _share_of(segment["words"])
     labels, text = {layout.control.result_type: [span_label(layout)]}, {"text": [segment["text"]]}
     return [
         _region(layout, layout.control, id_, {**span, **labels}, confidence, **length),
@@ -164,7 +165,11 @@ def _score(draft: Draft, shown: Mapping[str, Any], result: Sequence[Mapping[str,
 
 
 def _share_of_words(shown: Mapping[str, Any]) -> float | None:
-    return _mean([word["confidence"] for segment in shown["segments"] for word in segment["words"]])
+    return _share_of([word for segment in shown["segments"] for word in segment["words"]])
+
+
+def _share_of(words: Sequence[Mapping[str, Any]]) -> float | None:
+    return _mean([word["confidence"] for word in words])
 
 
 def _raw(draft: Draft) -> dict[str, dict[str, float]]:

@@ -137,6 +137,7 @@ async def test_choices_and_transcripts(server: Server) -> None:
     assert (spans["type"], spans["value"]) == ("labels", {"start": 0.0, "end": 3.0, "channel": 0, "labels": ["Speech"]})
     assert text["value"]["text"] == ["word0 word1 word2"]
     assert spans["original_length"] == 3.0
+    assert spans["score"] == text["score"] == parts["score"] == pytest.approx(0.88, abs=0.01)  # its words': a segment has none of its own
     (silent,) = await sounds.predict([task(3, b'{"units": 0}', "audio")], SEGMENTS)
     assert (silent["result"], silent["score"]) == ([], None)
 
