@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.tools import label_studio as tool
+from tests.tools.browser import Browser
 from tests.tools.candor_site import CandorSite, with_models
 from tests.tools.label_studio import LabelStudioSite
+from tests.tools.served_site import ServedSite
 
 HERE = Path(__file__).parent
 
@@ -68,6 +70,28 @@ def candor_with_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Can
         yield site
     finally:
         site.stop()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    """`candor serve` with Ray, HAProxy, keys and real models, for all tests. What it does when it is killed waits a minute."""
+    site = ServedSite(tmp_path_factory.mktemp("served"), server={"request_seconds": 5})
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def page(label_studio: LabelStudioSite) -> Iterator[Browser]:
+    """A browser whose user has signed in to Label Studio."""
+    browser = Browser()
+    try:
+        browser.sign_in(label_studio)
+        yield browser
+    finally:
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -98,8 +98,7 @@ class LabelStudioSite:
     def upload(self, project: int, files: Iterable[tuple[str, bytes]]) -> list[int]:
         """Upload files by their names, each a task; return the tasks' ids."""
         before = set(self.tasks(project))
-        for name, data in files:
-            self.api("POST", f"/api/projects/{project}/import", files={"file": (name, data)})
+        self.api("POST", f"/api/projects/{project}/import", files=[(f"file{n}", one) for n, one in enumerate(files)])
         return sorted(set(self.tasks(project)) - before)
 
     def tasks(self, project: int) -> dict[int, dict[str, Any]]:
