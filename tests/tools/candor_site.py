@@ -20,7 +20,7 @@ from serving.api.services import Services
 from serving.composition import local_drafters, opened_store, router
 from serving.config import Settings, absolute, load_settings
 from serving.deployments.environment import free_port
-from serving.http.app import create_app
+from serving.http.app import build_routes, create_app
 from serving.jobs.worker import Resolved
 from serving.loading import install_all
 from tests.unit.serving.served import settings_in
@@ -101,7 +101,9 @@ def main(settings_file: str, port: str) -> None:
         async with opened_store(settings) as (store, blobs), local_drafters(settings, tasks, store, blobs) as drafters:
             yield Services(settings, router(settings, drafters, store), store, blobs)
 
-    uvicorn.run(create_app(start, settings.limits.body_bytes), host="127.0.0.1", port=int(port), log_level="warning")
+    app = create_app(start, settings.limits.body_bytes)
+    build_routes(app)
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,9 @@ class LabelStudioSite:
     def upload(self, project: int, files: Iterable[tuple[str, bytes]]) -> list[int]:
         """Upload files by their names, each a task; return the tasks' ids."""
         before = set(self.tasks(project))
-        self.api("POST", f"/api/projects/{project}/import", files=[(f"file{n}", one) for n, one in enumerate(files)])
+        some = [(f"file{n}", one) for n, one in enumerate(files)]
+        for start in range(0, len(some), 100):  # the most that Label Studio takes in one request
+            self.api("POST", f"/api/projects/{project}/import", files=some[start : start + 100])
         return sorted(set(self.tasks(project)) - before)
 
     def tasks(self, project: int) -> dict[int, dict[str, Any]]:

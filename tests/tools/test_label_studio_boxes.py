@@ -118,9 +118,11 @@ def test_of_300_selected_tasks_none_is_lost_where_the_server_is_killed_and_no_re
     assert label_studio.retrieve(project, tasks)["detail"] == "Retrieved 300 predictions"
     answered = counts()["done"]
     assert 0 < answered < 300
+    second, first = [one for one in label_studio.predictions(project) if one["result"]][:2]
+    edited = label_studio.annotate(second["task"], second["result"], seconds=4.0, parent_prediction=second["id"])
+    review(served, name, f"{project}:{second['task']}", lambda row: row["seconds"] == 4.0)
     until(lambda: answered < counts()["done"] < 300, 60, served.log)
     served.kill()
-    first = next(one for one in label_studio.predictions(project) if one["result"])
     label_studio.annotate(first["task"], first["result"], seconds=7.5, parent_prediction=first["id"])
     served.start()
     until(lambda: counts() == {"done": 300}, 200, lambda: f"{counts()} {served.log()}")
@@ -130,6 +132,9 @@ def test_of_300_selected_tasks_none_is_lost_where_the_server_is_killed_and_no_re
     assert any(one["result"] for one in label_studio.predictions(project))
     one = review(served, name, f"{project}:{first['task']}")
     assert (one["verdict"], one["seconds"], one["reviewer"]) == ("accepted", 7.5, USER)
+    label_studio.api("PATCH", f"/api/annotations/{edited}/", json={"result": [], "lead_time": 9.0})
+    one = review(served, name, f"{project}:{second['task']}", lambda row: row["seconds"] == 9.0)
+    assert (one["verdict"], one["deleted"]) == ("rejected", 0)
     again = label_studio.retrieve(project, tasks)  # nothing is drafted anew, and nothing comes twice
     assert again["detail"] == "Retrieved 300 predictions"
     assert {one["task"] for one in label_studio.predictions(project)} == set(tasks)
