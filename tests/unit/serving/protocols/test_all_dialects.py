@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from candor.drafts import Draft
 from serving.protocols.cvat.invocation import shapes_of
 from serving.protocols.open_inference.answers import tensors
 from serving.protocols.openai.answers import written
-from serving.protocols.openai.reading import Asked
+from serving.protocols.openai.reading import Asked, Format
 from serving.protocols.roboflow.answers import predicted
 from serving.protocols.roboflow.reading import Filter
 from serving.protocols.x_anylabeling.answers import drafted
@@ -30,7 +30,7 @@ SECRET = "secret"
 _SAME = {"id": "drf_1", "created_at": datetime(2026, 1, 1, tzinfo=UTC), "confidence": 0.9}
 _B64 = base64.b64encode(b"image").decode()
 _TENSORS = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [_B64]}]}
-_ASKED = {
+_ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "cvat": ("/api/function_invocations", {"json": {"image": _B64}, "headers": {"x-nuclio-function-name": "model-finder"}}),
     "open_inference": ("/v2/models/finder/infer", {"json": _TENSORS}),
     "openai": ("/openai/v1/audio/transcriptions", {"files": {"file": ("a.wav", b'{"units": 2}')}}),
@@ -63,8 +63,7 @@ def _rendered(arm: str, route: str) -> list[str]:
     """An image's and a recording's draft in every dialect."""
     seen, heard = _of_an_image(arm, route), _of_speech(arm, route)
     images: list[Any] = [shapes_of(seen, None), tensors("detection", [seen], []), predicted(seen, [SECRET], Filter()), drafted(seen, 0, ())]
-    forms = ("json", "text", "srt", "vtt", "verbose_json")
-    texts = [written(heard, Asked(b"", None, form, ("word", "segment"), False, ()))[0].decode() for form in forms]
+    texts = [written(heard, Asked(b"", None, form, ("word", "segment"), False, ()))[0].decode() for form in get_args(Format)]
     streamed = written(heard, Asked(b"", None, "json", (), True, ()))[0].decode()
     return [*(json.dumps(one) for one in images), json.dumps(tensors("transcription", [heard], [])), *texts, streamed]
 
