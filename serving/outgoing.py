@@ -87,8 +87,10 @@ class Tending:
 
     async def _on(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._every)
+            await asyncio.sleep(0)  # where it is woken each time, others have their turn too, and `close` ends it
+            with suppress(TimeoutError):  # not `wait_for`, which swallows a cancellation that comes as it is woken (Python 3.11)
+                async with asyncio.timeout(self._every):
+                    await self._woken.wait()
             self._woken.clear()
             try:
                 await self._tend()
