@@ -12,7 +12,7 @@ from candor.errors import InvalidRequest
 from serving.config import MediaSettings
 from serving.outgoing import LONGEST, Posted, Poster, Tending, retry_after
 from serving.webhooks.asked import require_events, require_url
-from serving.webhooks.sender import FAILING_AT_ONCE, PER_RECEIVER, Sender
+from serving.webhooks.sender import AT_ONCE, FAILING_AT_ONCE, PER_RECEIVER, Sender
 from serving.webhooks.signing import EARLIER_COUNTS, headers, new_secret, signature
 from store import Store
 from store.audit import Actor
@@ -133,3 +133,23 @@ async def test_a_queue_is_tended_on_after_something_broke() -> None:
     async with asyncio.timeout(5):
         await going_on.wait()
     await tending.close()
+
+
+async def test_so_many_at_once_and_no_more(store: Store) -> None:
+    class Hanging(Poster):
+        async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
+            await answered.wait()
+            return Posted(204, None)
+
+    answered = asyncio.Event()
+    sender = Sender(store, MediaSettings.model_validate({}))
+    sender._poster = Hanging(MediaSettings.model_validate({}))
+    for _ in range(AT_ONCE // PER_RECEIVER + 1):
+        webhook = await Webhooks(store).add(Actor("red", "key_1"), "https://example.org/hook", EVENTS, None, new_secret())
+        for _ in range(PER_RECEIVER):
+            await Deliveries(store).ping(webhook)
+    assert [await sender.tend() for _ in range(2)] == [AT_ONCE, 0]
+    answered.set()
+    await sender.settled()
+    assert await sender.tend() == PER_RECEIVER
+    await sender.settled()
