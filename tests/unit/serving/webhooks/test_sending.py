@@ -121,8 +121,8 @@ async def test_a_queue_is_tended_on_after_something_broke() -> None:
 
     async def tend() -> None:
         looked.append(1)
-        tending.wake()
         if len(looked) == 1:
+            tending.wake()
             raise RuntimeError("a bug")
         going_on.set()
 
