@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from PIL import Image
 
+from candor.predictions import Task
 from tests.tools.candor_site import CandorSite
+from tests.tools.label_studio import until
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.served import calibration_of, model
 
@@ -76,9 +79,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CandorSite]:
             record = calibration_of(manifest_of(made.settings, name).version, chosen.task, **words)
             made.api("POST", "/v1/calibrations", json=record.as_json())
             made.api("POST", f"/v1/calibrations/{record.id}/promote")
+        for name, chosen in models.items():
+            until(partial(is_calibrated, made, name, chosen.task))
         yield made
     finally:
         made.stop()
+
+
+def is_calibrated(site: CandorSite, name: str, task: Task) -> bool:
+    """Say whether a promotion has come to where drafts are made: within seconds."""
+    kind = "audio" if task == "transcription" else "image"
+    asked = {"files": {kind: ("a", b'{"units": 1}')}, "data": {"model": name}}
+    (draft,) = site.api("POST", f"/v1/{task}/drafts", **asked)["drafts"]
+    return bool(draft["confidence_status"] != "uncalibrated")
 
 
 @pytest.fixture
