@@ -75,6 +75,7 @@ def candor_with_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Can
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
     """`candor serve` with Ray, HAProxy, keys and real models, for all tests. What it does when it is killed waits a minute."""
+    tool.tool_python()  # without it nobody asks
     site = ServedSite(tmp_path_factory.mktemp("served"), server={"request_seconds": 5})
     try:
         site.start()
