@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import structlog
 
 from candor.errors import CandorError, NotFound, StorageUnavailable, ToolError
+from serving.outgoing import Tending
 from serving.protocols.label_studio.drafting import Desk, Drafting, LsTask, Outcome, task_of
 from serving.protocols.label_studio.predicting import Predicting
 from serving.protocols.label_studio.remote import LabelStudio
@@ -47,24 +47,19 @@ class Pusher:
         self._lease = timedelta(seconds=2 * seconds + 60)
         self._tasks = Tasks(store)
         self._connections = Connections(store)
-        self._woken = asyncio.Event()
-        self._tending: asyncio.Task[None] | None = None
+        self._tending = Tending(self._all, EVERY, "label_studio_pushes")
 
     def wake(self) -> None:
         """Look at the queue now."""
-        self._woken.set()
+        self._tending.wake()
 
     def keep_tending(self) -> None:
         """Look at the queue every few seconds until `close`."""
-        if self._tending is None:
-            self._tending = asyncio.create_task(self._tend_on(), name="candor-label-studio-push")
+        self._tending.start()
 
     async def close(self) -> None:
         """Stop. What was being worked on is given back, and waits for whoever comes next."""
-        if self._tending is not None:
-            self._tending.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._tending
+        await self._tending.close()
 
     async def tend(self) -> int:
         """Draft and push tasks of one connection that are due; return how many were tried."""
@@ -87,16 +82,9 @@ class Pusher:
         _log.info("label_studio_pushed", connection=id_, **await self._tasks.counts(id_))
         return len(rows)
 
-    async def _tend_on(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), EVERY)
-            self._woken.clear()
-            try:
-                while await self.tend():
-                    pass
-            except StorageUnavailable as gone:
-                _log.warning("label_studio_not_pushed", detail=gone.detail)
+    async def _all(self) -> None:
+        while await self.tend():
+            pass
 
     async def _push(self, id_: str, rows: Sequence[TaskRow]) -> None:
         try:

@@ -109,7 +109,7 @@ async def test_a_connection_is_its_teams_and_shows_neither_token_nor_secret_agai
         assert {"connection.created", "connection.changed", "project.created"} <= {one.action for one in audited}
         assert not any(hidden in f"{[one.text for one in seen]}{audited}" for hidden in (WANTED["token"], "1" * 40, secret, header))
         for method, tail in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/check"), ("POST", "/push"), ("GET", "/tasks")]:
-            body = {} if method == "PATCH" else None
+            body: dict[str, Any] | None = {} if method == "PATCH" else None
             is_problem(await server.client.request(method, path + tail, headers=other, json=body), 404, "not_found")
             is_problem(await server.client.request(method, path + tail, headers=worker, json=body), 403, "forbidden")
         is_problem(await server.client.get(path.replace("ponds", "lakes"), headers=lead), 404, "not_found")
