@@ -89,13 +89,23 @@ async def _read_json(request: Request, limits: LimitSettings) -> tuple[Envelope,
     return await asyncio.to_thread(_parse_json, body, limits) if len(body) > _OFF_LOOP else _parse_json(body, limits)
 
 
-def _parse_json(body: bytes, limits: LimitSettings) -> tuple[Envelope, list[Item]]:
+def object_in(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
     try:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequest("the body is not a JSON object")
+    return value
+
+
+def _parse_json(body: bytes, limits: LimitSettings) -> tuple[Envelope, list[Item]]:
+    value = object_in(body)
     envelope = checked(lambda: Envelope.model_validate(value))
     _counted(len(envelope.items), limits)
     return envelope, [_item(position, item, limits) for position, item in enumerate(envelope.items)]

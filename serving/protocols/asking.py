@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from fastapi import Request
-from pydantic_core import from_json
 
 from candor.drafts import Draft
 from candor.errors import CandorError, InvalidRequest, MediaTooLarge
 from candor.predictions import Task
 from serving.access import Principal, credentials_in
 from serving.api.access import authenticated, rates_of
+from serving.api.parsing import object_in
 from serving.api.services import Services, services_of
 from serving.requests import DraftRequest, Item, Media, MediaKind
 
@@ -47,7 +47,7 @@ async def read_object(request: Request) -> dict[str, Any]:
         InvalidRequest: it is something else.
     """
     body = await request.body()
-    return await off_loop(len(body), object_in, body)
+    return await off_loop(len(body), fields_in, body)
 
 
 async def off_loop(size: int, call: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
@@ -55,21 +55,13 @@ async def off_loop(size: int, call: Callable[P, R], *given: P.args, **named: P.k
     return await asyncio.to_thread(call, *given, **named) if size > _OFF_LOOP else call(*given, **named)
 
 
-def object_in(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body.
+def fields_in(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body; of an empty one nothing.
 
     Raises:
         InvalidRequest: it is something else.
     """
-    if not body.strip():
-        return {}
-    try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest("the body is not a JSON object")
-    return value
+    return object_in(body) if body.strip() else {}
 
 
 def text_of(body: dict[str, Any], name: str) -> str | None:

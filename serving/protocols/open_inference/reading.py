@@ -15,7 +15,7 @@ from fastapi import Request
 
 from candor.errors import InvalidRequest, NoItems, TooManyItems
 from serving.config import LimitSettings
-from serving.protocols.asking import decoded, object_in, of_bytes, of_url, off_loop, text_of
+from serving.protocols.asking import decoded, fields_in, of_bytes, of_url, off_loop, text_of
 from serving.requests import Item, MediaKind
 
 HEADER = "inference-header-content-length"
@@ -46,7 +46,7 @@ def _parsed(body: bytes, told: str | None, kind: MediaKind, limits: LimitSetting
         if not told.isdecimal() or len(told) > 12 or int(told) > len(body):
             raise InvalidRequest(f"{HEADER}: the length of the JSON in the body")
         head = int(told)
-    asked = object_in(body[:head])
+    asked = fields_in(body[:head])
     tensor = _tensor(asked.get("inputs"), kind)
     found = list(_elements(tensor, body[head:], limits))
     if not found:

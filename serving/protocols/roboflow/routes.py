@@ -21,9 +21,9 @@ from serving.protocols.asking import (
     all_drafted,
     decoded,
     drafts_of,
+    fields_in,
     known,
     labels_of,
-    object_in,
     of_bytes,
     of_url,
     off_loop,
@@ -155,7 +155,7 @@ async def _asked(request: Request) -> tuple[Principal, dict[str, Any], int]:
             principal = await _by_beginning(request, b"".join(chunks))
     body = b"".join(chunks)
     principal = principal or await known(request, key_in(body))
-    return principal, await off_loop(size, object_in, body), size
+    return principal, await off_loop(size, fields_in, body), size
 
 
 async def _by_beginning(request: Request, beginning: bytes) -> Principal:
