@@ -120,10 +120,14 @@ def _text(shown: Mapping[str, Any], layout: Layout, _left_out: list[str]) -> lis
 
 
 def _segment(segment: Mapping[str, Any], duration: float, layout: Layout, text_control: Control) -> list[dict[str, Any]]:
-    """Return the span of a segment and its text: two regions of one id."""
+    """Return the span of a segment and its text: two regions of one id.
+
+    Their score is the mean of the words' confidences, the share of them that is likely right, as a whole text's is. That all of them
+    are right is another number, which not every calibration knows: of one place in the tool people expect one meaning.
+    """
     span = {"start": segment["start"], "end": segment["end"], "channel": 0}
     id_, length = segment["id"], {"original_length": duration}
-    confidence = segment["confidence"] if segment["confidence"] is not None else _share_of(segment["words"])
+    confidence = _share_of(segment["words"])
     labels, text = {layout.control.result_type: [span_label(layout)]}, {"text": [segment["text"]]}
     return [
         _region(layout, layout.control, id_, {**span, **labels}, confidence, **length),
