@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from candor.errors import InvalidRequest, Unauthenticated
-from serving.protocols.label_studio.connected import Choices, connection_of
+from serving.protocols.label_studio.connected import HEALTH_SECONDS, Choices, connection_of
 from serving.protocols.label_studio.events import received
 from serving.protocols.label_studio.tools import tools as with_tools
 from serving.protocols.label_studio.tools import tools_of
@@ -34,7 +34,7 @@ def label_studio_router() -> APIRouter:
 
 
 async def _health(request: Request, project: str, secret: str) -> dict[str, Any]:
-    await connection_of(request, project, secret)
+    await connection_of(request, project, secret, HEALTH_SECONDS)
     return {"status": "UP", "model_class": "Candor"}
 
 
