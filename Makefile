@@ -32,13 +32,13 @@ bench: env ## Measure served against raw throughput, and the latency that servin
 
 test: env ## Run the whole test suite: unit, then integration
 	$(PYTHON_RUN) -m pytest tests/unit -n auto $(ARGS)
-	$(PYTHON_RUN) -m pytest tests/integration $(ARGS)
+	$(PYTHON_RUN) -m pytest tests/integration --durations=25 --durations-min=5 $(ARGS)
 
 unit: env ## Run the unit tests: no Ray, no models, seconds
 	$(PYTHON_RUN) -m pytest tests/unit -n auto $(ARGS)
 
 integration: env ## Run the integration tests: real Ray Serve, real models
-	$(PYTHON_RUN) -m pytest tests/integration $(ARGS)
+	$(PYTHON_RUN) -m pytest tests/integration --durations=25 --durations-min=5 $(ARGS)
 
 test-tools: env ## Run the tests with real labeling tools: Label Studio in a browser, other tools' clients (installs 2 GB once)
 	@scripts/label-studio ensure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,9 +14,10 @@ from store.audit import OPERATOR
 from store.connections import Connection, Connections
 from store.label_studio_tasks import Ended, Tasks
 from store.store import Store
+from tests.recorded import HERE as RECORDED
 from tests.unit.store.drafts import draft, sha
 
-HERE = Path(__file__).parent / "recorded" / "label_studio"
+HERE = RECORDED / "label_studio"
 URL, TOKEN, INVITE = "https://labels.example", "0" * 40, "an-invite-token"
 PEOPLE = {"1": "lead@example.org", "2": "second@example.org"}
 SIZE = [200, 100]

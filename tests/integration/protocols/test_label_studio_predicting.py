@@ -25,12 +25,13 @@ from store.label_studio_tasks import Tasks
 from store.moments import utc_now
 from store.projects import Projects
 from store.tool_tables import label_studio_tasks
+from tests.recorded import HERE
 from tests.unit.serving.arms.armed import OFTEN, draws_of, put
 from tests.unit.serving.protocols.calibrated import calibrated_server
 from tests.unit.serving.protocols.label_studio import BOXES, ONE, SEGMENTS, SEVERAL, URL, WHOLE, Remote, paste, task
 from tests.unit.serving.served import Server, cancelled
 
-RECORDED = Path(__file__).parent / "recorded/label_studio"
+RECORDED = HERE / "label_studio"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,10 +8,10 @@ import hashlib
 from pathlib import Path
 
 from serving.loading import install_all
+from tests.integration.protocols.test_cvat import invoke, replay, spec_of
 from tests.unit.serving.arms.armed import draws_of, put
 from tests.unit.serving.calibrations.drafted import manifest_of
 from tests.unit.serving.keys import caller, with_keys
-from tests.unit.serving.protocols.test_cvat import invoke, replay, spec_of
 from tests.unit.serving.served import Gate, Server, calibration_of, image, is_problem, model, running, settings_in
 
 

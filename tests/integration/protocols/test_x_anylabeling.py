@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from candor.errors import Overloaded, StorageUnavailable
 from serving.requests import Drafter
+from tests.recorded import HERE
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.protocols.calibrated import calibrated_server
 from tests.unit.serving.served import Server, running, settings_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-RECORDED = json.loads((Path(__file__).parent / "recorded" / "x_anylabeling" / "predict.json").read_text())
+RECORDED = json.loads((HERE / "x_anylabeling" / "predict.json").read_text())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

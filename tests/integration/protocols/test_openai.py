@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from candor.errors import Overloaded, StorageUnavailable
 from serving.requests import Drafter
+from tests.recorded import HERE
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.protocols.calibrated import calibrated, calibrated_server
 from tests.unit.serving.served import Server, running, settings_in
@@ -135,7 +136,7 @@ async def test_a_key_is_asked_for(folder: Path) -> None:
 
 
 async def test_what_the_client_sends(folder: Path) -> None:
-    recorded = json.loads((Path(__file__).parent / "recorded" / "openai" / "requests.json").read_text())["exchange"]
+    recorded = json.loads((HERE / "openai" / "requests.json").read_text())["exchange"]
     async with running(with_keys(folder)) as server:
         key = (await caller(server, "red", "draft"))["Authorization"]
         answers = []

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from candor.errors import Overloaded, StorageUnavailable
 from serving.requests import Drafter
+from tests.recorded import HERE
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.protocols.calibrated import calibrated_server
 from tests.unit.serving.served import Server, running, settings_in
@@ -39,7 +40,7 @@ async def infer(server: Server, image: Any = None, at: str = DETECT, **body: Any
 
 
 async def test_what_the_client_sends(folder: Path) -> None:
-    recorded = json.loads((Path(__file__).parent / "recorded" / "roboflow" / "requests.json").read_text())["exchange"]
+    recorded = json.loads((HERE / "roboflow" / "requests.json").read_text())["exchange"]
     async with running(with_keys(folder)) as server:
         key = (await caller(server, "red", "draft"))["Authorization"].removeprefix("Bearer ")
         answers = []

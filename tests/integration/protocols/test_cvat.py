@@ -7,7 +7,6 @@ import base64
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,11 +16,12 @@ from candor.drafts import Draft, Timings
 from candor.errors import InvalidRequest, NotFound, NotReady, Overloaded, RateLimited
 from serving.protocols.cvat.functions import function_id, named
 from serving.protocols.cvat.invocation import patiently, read_call, seconds_of, shapes_of
+from tests.recorded import HERE
 from tests.unit.serving.served import Server, image, is_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RECORDED = json.loads(Path(__file__).with_name("recorded").joinpath("cvat/gateway.json").read_text())["requests"]
+RECORDED = json.loads((HERE / "cvat" / "gateway.json").read_text())["requests"]
 
 
 async def replay(server: Server, number: int, **headers: str) -> httpx.Response:

@@ -19,10 +19,11 @@ from serving.protocols.label_studio.wiring import Wiring
 from store.audit import entries
 from store.connections import Connections
 from store.label_studio_tasks import Ended, Tasks
+from tests.recorded import HERE
 from tests.unit.serving.keys import caller, with_keys
 from tests.unit.serving.served import Server, is_problem, running
 
-RECORDED = json.loads((Path(__file__).parent / "recorded" / "label_studio" / "connect.json").read_text())
+RECORDED = json.loads((HERE / "label_studio" / "connect.json").read_text())
 WANTED = {"tool": "label-studio", "url": "http://labels.example", "token": "0" * 40, "remote_project": "1"}
 PATH = "/v1/projects/ponds/connections"
 
