@@ -1,3 +1,3 @@
-from tests.unit.serving.conftest import folder, loaded, settings, template
+from tests.unit.serving.conftest import folder, gate, loaded, server, settings, steady, template
 
-__all__ = ["folder", "loaded", "settings", "template"]
+__all__ = ["folder", "gate", "loaded", "server", "settings", "steady", "template"]

@@ -25,7 +25,7 @@ from tests.integration.webhooks.receiving import HANG, Receiver, receiving
 
 ROOT = Path(__file__).resolve().parents[3]
 INSIDE = MediaSettings.model_validate({"private_hosts": ("127.0.0.1",), "timeout_seconds": 10})
-IMPATIENT = INSIDE.model_copy(update={"timeout_seconds": 2.0})
+IMPATIENT = INSIDE.model_copy(update={"timeout_seconds": 5.0})
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -147,12 +147,12 @@ async def test_one_that_hangs_holds_up_nobody_else(store: Store, receiver: Recei
         while len(receiver.at("/good")) < 20:
             await sender.tend()
             await asyncio.sleep(0.01)
-    assert asyncio.get_running_loop().time() - start < 2.0  # before the first that hangs was given up
+    assert asyncio.get_running_loop().time() - start < 5.0  # before the first that hangs was given up
     assert len(receiver.at("/hangs")) == PER_RECEIVER
     await sender.settled()
     assert await sender.tend() == 1  # one place for a receiver whose last answer was none
     await sender.close()
-    assert "gave no answer in 2 s" in str((await Deliveries(store).of_webhook(hangs.id, state="waiting"))[-1].error)
+    assert "gave no answer in 5 s" in str((await Deliveries(store).of_webhook(hangs.id, state="waiting"))[-1].error)
     assert len(await Deliveries(store).of_webhook(good.id, state="delivered")) == 20
 
 
