@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
-from candor.errors import NotFound
+from candor.errors import InvalidRequest, NotFound
 from serving.api.access import actor_of, needs, principal_of
 from serving.api.connection_schemas import (
     ChangedConnectionBody,
@@ -100,6 +100,8 @@ def _add_changing(router: APIRouter) -> None:
     )
     async def change(request: Request, project: ProjectName, connection: ConnectionId, body: ChangedConnectionBody) -> JSONResponse:
         found = await _found(request, project, connection, active=True)
+        if body.url not in (None, found.url) and found.token is not None and body.token is None:
+            raise InvalidRequest("give the token with the new `url`: the one that is kept goes to the address that it was given for alone")
         fields = {name: value for name in ("url", "token") if (value := getattr(body, name)) is not None}
         if body.settings is not None:
             fields["settings"] = settings_of(body.settings, found.settings)

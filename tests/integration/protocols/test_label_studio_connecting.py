@@ -101,6 +101,8 @@ async def test_a_connection_is_its_teams_and_shows_neither_token_nor_secret_agai
         assert [one["name"] for one in told["findings"] if one["ok"]] == ["label_studio", "labels", "backend", "webhook", "predict"]
         assert (site.kept["ml"][1]["url"], site.project["model_version"]) == (told["base_url"], "Candor")
         path = f"{PATH}/{told['id']}"
+        elsewhere = await server.client.patch(path, json={"url": "http://elsewhere.example"}, headers=lead)
+        assert "give the token" in is_problem(elsewhere, 422, "invalid_request")  # or it would be sent there
         changed = await server.client.patch(path, json={"token": "1" * 40, "settings": {"poll_seconds": 5}}, headers=lead)
         assert changed.json()["settings"] == {"poll_seconds": 5}
         kept = await Connections(server.services.store).get(told["id"])
