@@ -22,10 +22,10 @@ from serving.composition import opened_store
 from serving.config import Settings
 from store.audit import OPERATOR
 from store.teams import Teams
+from tests.tools.calibrating import calibrate
 from tests.tools.candor_site import ROOT, CandorSite
 from tests.tools.fake_cvat import FakeCvat, serving
-from tests.unit.serving.calibrations.drafted import manifest_of
-from tests.unit.serving.served import calibration_of, model
+from tests.unit.serving.served import model
 
 Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -59,9 +59,7 @@ def candor_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CandorSite
     site = CandorSite(tmp_path_factory.mktemp("cvat") / "candor", models=models, tasks=tasks)
     try:
         site.start()
-        record = calibration_of(manifest_of(site.settings, "finder").version, "detection")
-        site.api("POST", "/v1/calibrations", json=record.as_json())
-        site.api("POST", f"/v1/calibrations/{record.id}/promote")
+        calibrate(site, "finder", "detection")
         yield site
     finally:
         site.stop()

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from PIL import Image
 
-from candor.predictions import Task
+from tests.tools.calibrating import calibrate
 from tests.tools.candor_site import CandorSite
-from tests.tools.label_studio import until
-from tests.unit.serving.calibrations.drafted import manifest_of
-from tests.unit.serving.served import calibration_of, model
+from tests.unit.serving.served import model
 
 Run: TypeAlias = Callable[[str, str], Any]
 
@@ -76,22 +73,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CandorSite]:
         made.start()
         for name, chosen in models.items():
             words = {"parameters": {"temperature": 2.0, "bias": 2.0}} if name == "listener" else {}
-            record = calibration_of(manifest_of(made.settings, name).version, chosen.task, **words)
-            made.api("POST", "/v1/calibrations", json=record.as_json())
-            made.api("POST", f"/v1/calibrations/{record.id}/promote")
-        for name, chosen in models.items():
-            until(partial(is_calibrated, made, name, chosen.task))
+            calibrate(made, name, chosen.task, **words)
         yield made
     finally:
         made.stop()
-
-
-def is_calibrated(site: CandorSite, name: str, task: Task) -> bool:
-    """Say whether a promotion has come to where drafts are made: within seconds."""
-    kind = "audio" if task == "transcription" else "image"
-    asked = {"files": {kind: ("a", b'{"units": 1}')}, "data": {"model": name}}
-    (draft,) = site.api("POST", f"/v1/{task}/drafts", **asked)["drafts"]
-    return bool(draft["confidence_status"] != "uncalibrated")
 
 
 @pytest.fixture
