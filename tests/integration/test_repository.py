@@ -24,7 +24,7 @@ from candor.families import family_names
 from serving.config import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("candor", "models", "calibration", "review", "store", "serving", "client")
+PACKAGES = ("candor", "models", "calibration", "review", "store", "serving", "client", "candor_client")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
