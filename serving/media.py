@@ -90,15 +90,6 @@ class MediaFetcher:
             except TimeoutError as error:
                 raise MediaUnreachable(f"the item's URL gave no whole answer in {self._settings.timeout_seconds:g} s") from error
 
-    async def post(self, url: str, body: bytes, headers: Headers) -> int:
-        """Send a notice to an address that is checked as an item's is; return the answer's status. No redirect is followed.
-
-        Raises:
-            MediaForbidden: the scheme, the host or one of its addresses is not allowed.
-            MediaUnreachable: no such host, no connection, or no answer in time.
-        """
-        return (await self.call("POST", url, headers, body, most=0)).status
-
     async def call(self, method: str, url: str, headers: Headers, body: bytes | None = None, *, most: int | None = None) -> Called:
         """Call an address of another tool's API, checked as an item's is; no redirect is followed. `most` bytes of the answer are read.
 

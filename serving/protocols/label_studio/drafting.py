@@ -33,10 +33,9 @@ from candor.tasks import SPECS
 from serving.access import Principal
 from serving.api.services import Services
 from serving.limits import Rates
-from serving.media import MediaFetcher
 from serving.protocols.label_studio.connected import Choices
 from serving.protocols.label_studio.regions import empty, prediction
-from serving.protocols.label_studio.remote import LabelStudio
+from serving.protocols.label_studio.remote import LabelStudio, Remotes
 from serving.protocols.label_studio.sources import digest, source_of, value_of
 from serving.protocols.label_studio.telling import Standing
 from serving.requests import DraftRequest, Item, Media
@@ -98,24 +97,18 @@ class Desk:
 class Drafting:
     """Drafts tasks of Label Studio. Belongs to one event loop."""
 
-    def __init__(self, services: Services, fetcher: MediaFetcher, rates: Rates) -> None:
+    def __init__(self, services: Services, remotes: Remotes, rates: Rates) -> None:
         self._services = services
-        self._fetcher = fetcher
+        self._remotes = remotes
         self._rates = rates
         self._teams = Teams(services.store)
         self._tasks = Tasks(services.store)
         self._outcomes = Outcomes(services.store)
         self._room = Room(max(services.settings.limits.queued_bytes // _ROOM, 1))
-        self._remotes: dict[str, tuple[Connection, LabelStudio]] = {}
 
     def remote(self, connection: Connection) -> LabelStudio | None:
-        """Return the client of a connection's Label Studio, with the access that it has; None where it is not to be called."""
-        if connection.url is None:
-            return None
-        known = self._remotes.get(connection.id)
-        if known is None or (known[0].url, known[0].token) != (connection.url, connection.token):
-            known = self._remotes[connection.id] = (connection, LabelStudio(self._fetcher, connection.url, connection.token))
-        return known[1]
+        """Return a connection's Label Studio; None where it is not to be called."""
+        return self._remotes.of(connection)
 
     async def principal(self, connection: Connection) -> Principal:
         """Return who drafts for a connection: its team, with the team's limits."""

@@ -6,32 +6,13 @@ import time
 from collections.abc import Callable
 
 from candor.errors import MediaUnreachable, ToolError
-from serving.media import MediaFetcher
-from serving.protocols.label_studio.remote import LabelStudio
+from serving.protocols.label_studio.remote import Remotes
 from store.connections import Connection
 
 KNOWN_SECONDS = 3600.0
 SILENT_SECONDS = 60.0  # that one which could not be reached is not asked again: what waits for it holds up the others
 _GONE = (403, 404)  # of another organization, or that the token may not look up: that does not change by asking again
 _NAME = 200  # characters
-
-
-class Remotes:
-    """The Label Studios of connections; each keeps its access for as long as address and token stay."""
-
-    def __init__(self, fetcher: MediaFetcher) -> None:
-        self._fetcher = fetcher
-        self._known: dict[str, tuple[str, str, LabelStudio]] = {}
-
-    def of(self, connection: Connection) -> LabelStudio | None:
-        """Return a connection's Label Studio; None where Candor is only called by it."""
-        url, token = connection.url, connection.token
-        if not url or not token:
-            return None
-        known = self._known.get(connection.id)
-        if known is None or known[:2] != (url, token):
-            known = self._known[connection.id] = (url, token, LabelStudio(self._fetcher, url, token))
-        return known[2]
 
 
 class People:
@@ -49,7 +30,7 @@ class People:
         Raises:
             ToolError, MediaUnreachable: Label Studio can't say now. A name that is a guess would be another reviewer.
         """
-        remote = self._remotes.of(connection)
+        remote = self._remotes.with_token(connection)
         if remote is None:
             return f"user {user}"
         since, name = self._known.get((connection.id, user), (float("-inf"), ""))

@@ -16,8 +16,7 @@ from candor.errors import CandorError, InvalidRequest, StorageUnavailable, ToolE
 from serving.api.services import Services
 from serving.protocols.label_studio import edits, events
 from serving.protocols.label_studio.connected import Choices
-from serving.protocols.label_studio.people import Remotes
-from serving.protocols.label_studio.remote import LabelStudio
+from serving.protocols.label_studio.remote import LabelStudio, Remotes
 from store.connections import Connection, Connections
 from store.label_studio_annotations import Annotation, Annotations
 from store.label_studio_events import Events, New
@@ -50,7 +49,7 @@ class Poller:
         Raises:
             StorageUnavailable: the store refuses.
         """
-        remote, before, now = self._remotes.of(connection), dict(connection.state.get("poll") or {}), self._clock()
+        remote, before, now = self._remotes.with_token(connection), dict(connection.state.get("poll") or {}), self._clock()
         if remote is None or connection.remote_project is None or not _due(before, Choices.of(connection).poll_seconds, now):
             return 0
         state = {**before, "at": now.isoformat()}

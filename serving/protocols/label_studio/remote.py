@@ -17,6 +17,7 @@ import httpx
 
 from candor.errors import InvalidRequest, MediaForbidden, ToolError
 from serving.media import Called, MediaFetcher
+from store.connections import Connection
 
 ACCESS_SECONDS = 240.0  # an access token lasts 300
 PAGE = 50  # tasks in one answer, with all that belongs to them
@@ -24,7 +25,7 @@ _IDS_PAGE = 500  # tasks of which only ids are wanted
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # the one form of moments that Label Studio's filters take
 
 _WORDS = 300  # characters of what Label Studio answered that are passed on
-_CLOUD = ("s3", "s3s", "gs", "azure-blob", "redis", "databricks")
+CLOUD = ("s3", "s3s", "gs", "azure-blob", "redis", "databricks")
 
 
 class LabelStudio:
@@ -33,7 +34,7 @@ class LabelStudio:
     def __init__(self, fetcher: MediaFetcher, url: str, token: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetcher = fetcher
         self._base = url.rstrip("/")
-        self._origin = _origin(self._base)
+        self._origin = origin_of(self._base)
         self._token = token
         self._clock = clock
         self._access: tuple[str, float] | None = None
@@ -64,7 +65,7 @@ class LabelStudio:
             MediaForbidden, MediaUnreachable, MediaTooLarge: as `MediaFetcher.fetch`.
         """
         target = self._address(url, task)
-        own = await self._authorization() if _origin(target) == self._origin else {}
+        own = await self._authorization() if origin_of(target) == self._origin else {}
         return await self._fetcher.fetch(target, own)
 
     async def project(self, id_: str) -> Mapping[str, Any]:
@@ -178,7 +179,7 @@ class LabelStudio:
         scheme = url.partition("://")[0].lower() if "://" in url else ""
         if scheme in ("http", "https"):
             return url
-        if scheme in _CLOUD:
+        if scheme in CLOUD:
             if task is None:
                 raise InvalidRequest(f"a {scheme}:// address is looked up by its task, and none is named")
             coded = base64.urlsafe_b64encode(url.encode()).decode()
@@ -189,11 +190,38 @@ class LabelStudio:
         raise InvalidRequest(f"{url[:80]!r} is neither an upload of Label Studio nor an http(s) or cloud address")
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
+class Remotes:
+    """The Label Studios of connections; each keeps its access for as long as address and token stay."""
+
+    def __init__(self, fetcher: MediaFetcher) -> None:
+        self._fetcher = fetcher
+        self._known: dict[str, tuple[str, str | None, LabelStudio]] = {}
+
+    def of(self, connection: Connection) -> LabelStudio | None:
+        """Return a connection's Label Studio; None where Candor is only called by it."""
+        url, token = connection.url, connection.token
+        if not url:
+            return None
+        known = self._known.get(connection.id)
+        if known is None or known[:2] != (url, token):
+            known = self._known[connection.id] = (url, token, LabelStudio(self._fetcher, url, token))
+        return known[2]
+
+    def with_token(self, connection: Connection) -> LabelStudio | None:
+        """Return a connection's Label Studio; None where nothing of it may be asked."""
+        return self.of(connection) if connection.token else None
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of an address: what a token is for.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise InvalidRequest("the address is not a valid http(s) URL") from error
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise InvalidRequest(f"{url[:80]!r} is not a valid http(s) address") from error
     return parsed.scheme, parsed.host, parsed.port
 
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import httpx
-
 from candor.errors import InvalidRequest, MediaTooLarge
+from serving.protocols.label_studio.remote import CLOUD, origin_of
 
 _DIRECT = "$undefined$"  # the key of a file that was imported before the config named one
-_CLOUD = ("s3", "s3s", "gs", "azure-blob", "redis", "databricks")
 _INLINE = 256  # characters from which a value that is no address is taken for the bytes themselves
 
 
@@ -63,12 +61,12 @@ def source_of(value: str, own_url: str | None, limit: int) -> Source:
     scheme = value.partition(":")[0].lower()
     if scheme == "data":
         return Source(data=_unpacked(value, limit))
-    if scheme in _CLOUD or (value.startswith("/") and not value.startswith("//")):
+    if scheme in CLOUD or (value.startswith("/") and not value.startswith("//")):
         if own_url is None:
             raise InvalidRequest(f"{value[:80]!r} is to be had from Label Studio alone, whose address and token the connection lacks")
         return Source(remote=value)
     if scheme in ("http", "https"):
-        own = own_url is not None and _origin(value) == _origin(own_url)
+        own = own_url is not None and origin_of(value) == origin_of(own_url)
         return Source(remote=value) if own else Source(url=value)
     if len(value) >= _INLINE:
         return Source(data=_decoded(value, limit))
@@ -98,11 +96,3 @@ def _decoded(text: str, limit: int) -> bytes:
 
 def _too_large(limit: int) -> MediaTooLarge:
     return MediaTooLarge(f"the task's data holds more than the {limit:,} bytes that an item may have")
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise InvalidRequest(f"{url[:80]!r} is not a valid http(s) address") from error
-    return parsed.scheme, parsed.host, parsed.port

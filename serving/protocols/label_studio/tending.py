@@ -10,12 +10,12 @@ import structlog
 
 from candor.errors import StorageUnavailable
 from serving.api.services import Services
-from serving.media import MediaFetcher
 from serving.outgoing import Tending
 from serving.protocols.label_studio.connected import TOOL
 from serving.protocols.label_studio.events import Reports
-from serving.protocols.label_studio.people import People, Remotes
+from serving.protocols.label_studio.people import People
 from serving.protocols.label_studio.polling import Poller
+from serving.protocols.label_studio.remote import Remotes
 from store.connections import Connection, Connections
 from store.moments import utc_now
 
@@ -27,11 +27,10 @@ _AT_ONCE = 8  # connections that are polled
 
 
 class ReviewTender:
-    """Tends one store's connections. Belongs to one event loop; `close` it. The fetcher stays its owner's."""
+    """Tends one store's connections. Belongs to one event loop; `close` it."""
 
-    def __init__(self, services: Services, fetcher: MediaFetcher, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, services: Services, remotes: Remotes, clock: Callable[[], datetime] = utc_now) -> None:
         self._connections = Connections(services.store)
-        remotes = Remotes(fetcher)
         self._reports = Reports(services, People(remotes), clock)
         self._poller = Poller(services, remotes, clock)
         self._polling: dict[str, asyncio.Task[int]] = {}

@@ -14,6 +14,7 @@ from serving.media import MediaFetcher
 from serving.protocols.label_studio.drafting import Drafting
 from serving.protocols.label_studio.predicting import Predicting
 from serving.protocols.label_studio.pushing import Pusher
+from serving.protocols.label_studio.remote import Remotes
 from serving.protocols.label_studio.tending import ReviewTender
 
 
@@ -33,11 +34,12 @@ async def tools(app: FastAPI) -> AsyncIterator[None]:
     """Give an application its tools, and let them work in the background while it runs."""
     services: Services = app.state.services
     fetcher = MediaFetcher(services.settings.media, services.settings.limits.item_bytes)
-    drafting = Drafting(services, fetcher, rates_of(app))
+    remotes = Remotes(fetcher)
+    drafting = Drafting(services, remotes, rates_of(app))
     predicting = Predicting(services, drafting)
     pusher = Pusher(services.store, drafting, predicting, services.settings.server.request_seconds)
     predicting.pushes = pusher.wake
-    tender = ReviewTender(services, fetcher)
+    tender = ReviewTender(services, remotes)
     app.state.label_studio = Tools(services, fetcher, predicting, pusher, tender)
     pusher.keep_tending()
     tender.keep_tending()

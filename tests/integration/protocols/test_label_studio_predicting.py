@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from serving.projects import book
 from serving.projects.body import ProjectBody
-from serving.protocols.label_studio import drafting, predicting, pushing
+from serving.protocols.label_studio import predicting, pushing
 from serving.protocols.label_studio.pushing import Pusher
 from serving.protocols.label_studio.tools import Tools
 from store.audit import Actor
@@ -52,7 +52,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> Remote:
     made = Remote()
-    monkeypatch.setattr(drafting, "LabelStudio", made)
+    monkeypatch.setattr("serving.protocols.label_studio.remote.LabelStudio", made)
     return made
 
 

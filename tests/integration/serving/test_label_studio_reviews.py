@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from serving.api.services import Services
 from serving.composition import opened_store
 from serving.protocols.label_studio.events import Reports, received
-from serving.protocols.label_studio.people import People, Remotes
+from serving.protocols.label_studio.people import People
+from serving.protocols.label_studio.remote import Remotes
 from serving.protocols.label_studio.tending import ReviewTender
 from serving.requests import Drafter
 from store import Store, schema
@@ -79,7 +80,7 @@ async def services(url: str, tmp_path: Path) -> AsyncIterator[Services]:
 @pytest.fixture
 async def site(services: Services) -> AsyncIterator[tuple[FakeLabelStudio, ReviewTender, Clock]]:
     tool, clock = FakeLabelStudio(), Clock()
-    tender = ReviewTender(services, tool, clock)
+    tender = ReviewTender(services, Remotes(tool), clock)
     yield tool, tender, clock
     await tender.close()
 

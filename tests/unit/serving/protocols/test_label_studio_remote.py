@@ -10,8 +10,8 @@ import pytest
 
 from candor.errors import InvalidRequest, MediaForbidden, MediaUnreachable, ToolError
 from serving.media import Called, MediaFetcher
-from serving.protocols.label_studio.people import People, Remotes
-from serving.protocols.label_studio.remote import LabelStudio
+from serving.protocols.label_studio.people import People
+from serving.protocols.label_studio.remote import LabelStudio, Remotes
 from store.connections import Connection
 from tests.unit.serving.protocols.label_studio_recorded import PEOPLE, TOKEN, FakeLabelStudio, tasks
 
