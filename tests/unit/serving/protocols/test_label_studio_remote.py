@@ -133,3 +133,18 @@ async def test_people_are_named_once_an_hour_and_never_guessed() -> None:
     now = 3661.0
     assert await people.name(of, "1") == "other@example.org"
     assert await people.name(cast(Connection, SimpleNamespace(id="con_2", url=None, token=None)), "1") == "user 1"
+
+
+async def test_a_connection_keeps_its_access_until_address_or_token_change_and_is_asked_nothing_without_one() -> None:
+    def of(url: str | None, token: str | None) -> Connection:
+        return cast(Connection, SimpleNamespace(id="con_1", url=url, token=token))
+
+    remotes = Remotes(Host())
+    first = remotes.of(of("https://labels.example", TOKEN))
+    assert first is not None
+    assert remotes.with_token(of("https://labels.example", TOKEN)) is first
+    assert remotes.of(of("https://labels.example", PERSONAL)) is not first
+    assert remotes.of(of("https://labels.example", None)) is not None
+    assert remotes.with_token(of("https://labels.example", None)) is None
+    assert remotes.of(of(None, None)) is None
+    assert await People(remotes).name(of("https://labels.example", None), "7") == "user 7"
